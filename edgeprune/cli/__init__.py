@@ -1,0 +1,127 @@
+"""The command line: parse, call, render. One module per command; no logic here.
+
+Nothing heavy is imported before a command runs: ``--help`` and ``--version`` stay quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from edgeprune.errors import EdgepruneError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="edgeprune",
+    help="Prune vision transformers, fine-tune them for unseen domains, export them, and"
+    " measure what it bought.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# In the order in which the work flows; each module registers its command on ``app``.
+COMMANDS = (
+    "demo",
+    "prune",
+    "finetune",
+    "evaluate",
+    "export",
+    "bench",
+    "report",
+    "data",
+    "weights",
+    "devices",
+    "doctor",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        from edgeprune import __version__
+
+        typer.echo(f"edgeprune {__version__}")
+        raise typer.Exit
+
+
+for _name in COMMANDS:
+    if importlib.util.find_spec(f"edgeprune.cli.{_name}"):
+        importlib.import_module(f"edgeprune.cli.{_name}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    0 done, 1 a check did not hold, 2 bad usage or input, 3 not available here, 130 interrupted.
+    """
+    command = typer.main.get_command(app)
+    try:
+        outcome = command.main(args=arguments, prog_name="edgeprune", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
+    except EdgepruneError as error:
+        return _failed(str(error), error.hint, error.exit_code)
+    except Exception as error:
+        # The parser's own errors, whose classes differ between typer's versions.
+        if hasattr(error, "format_message"):
+            return _usage_error(error)
+        if os.environ.get("EDGEPRUNE_DEBUG"):
+            raise
+        return _failed(
+            f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}",
+            "this is a defect; EDGEPRUNE_DEBUG=1 shows where",
+            1,
+        )
+    if outcome == INTERRUPTED:
+        return _interrupted()
+    return outcome if isinstance(outcome, int) else 0
+
+
+def run() -> None:
+    """Entry point of the console script."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(main())
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    # An exception, so that every ``finally`` on the way out removes its scratch files.
+    raise SystemExit(128 + number)
+
+
+def _interrupted() -> int:
+    print("interrupted", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _usage_error(error: Any) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "edgeprune"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), file=sys.stderr)
+        return 2
+    message = " ".join(str(error.format_message()).split())
+    return _failed(message[:1].lower() + message[1:], f"see {path} --help", 2)
+
+
+def _failed(message: str, hint: str | None, code: int) -> int:
+    if os.environ.get("EDGEPRUNE_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    return code

@@ -1,0 +1,53 @@
+"""Options that several commands share, so that they read and behave alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON document on stdout; all else goes to stderr.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that is not empty.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Makes the run repeatable.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Output directory; new or empty.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="ROOT", help="ROOT/DOMAIN/CLASS/IMAGE, or the embedded set 'emoji'."
+    ),
+]
+Target = Annotated[
+    str | None, typer.Option("--target", metavar="DOMAIN", help="The domain that is held out.")
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="Divide by 'file' (DomainBed) or by 'group' (a drawing never on both sides);"
+        " default: group for emoji, else file.",
+    ),
+]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A timm model name or an artifact directory.")
+]
+NumClasses = Annotated[
+    int | None, typer.Option("--num-classes", min=1, help="Classes of a dense timm model.")
+]
+ImgSize = Annotated[
+    int | None, typer.Option("--img-size", min=1, help="Image size of a dense timm model.")
+]
+Pretrained = Annotated[
+    bool,
+    typer.Option(
+        "--pretrained/--no-pretrained", help="Start a dense timm model from its hub weights."
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="Weights of a dense model, safetensors."),
+]

@@ -1,0 +1,36 @@
+"""Showing a result: one JSON document, or a table for people."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from edgeprune.schema import Document
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Send what libraries print to stderr, so that stdout holds the result alone."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def show(document: Document, as_json: bool, table: Callable[[Console], None]) -> None:
+    """Write ``document`` as JSON to stdout, or draw ``table`` on a console."""
+    if as_json:
+        sys.stdout.write(document.to_json())
+    else:
+        table(Console())
+
+
+def count(number: float) -> str:
+    """Shorten a count: 4.61 G, 21.7 M."""
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= scale:
+            return f"{number / scale:.3g} {unit}"
+    return f"{number:g}"

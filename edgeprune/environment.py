@@ -1,0 +1,46 @@
+"""What this machine is and which versions are installed: facts that stand beside every result."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+# What decides the numbers in an artifact; recorded in every one.
+ARTIFACT_PACKAGES = ("edgeprune", "torch", "timm", "torch-pruning")
+
+
+def version_of(package: str) -> str | None:
+    """Return the installed version of a distribution, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def artifact_versions() -> dict[str, str]:
+    """Return the versions that an artifact depends on."""
+    found = {package: version_of(package) for package in ARTIFACT_PACKAGES}
+    return {
+        "python": platform.python_version(),
+        **{package: version for package, version in found.items() if version},
+    }
+
+
+def cpu_name() -> str:
+    """Return the CPU's name as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def available_cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,76 @@
+"""Every error that a person is meant to read.
+
+Each carries the exit code of the command line: 1 a check did not hold, 2 bad usage or
+bad input, 3 something that was asked for is not available on this machine.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgepruneError(Exception):
+    """One sentence for a person, and at most one hint."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(EdgepruneError):
+    """An option has a value that is not accepted, or two options contradict each other."""
+
+
+class ModelError(EdgepruneError):
+    """A model name is unknown, unsupported, or its weights do not fit."""
+
+
+class ArtifactError(EdgepruneError):
+    """An artifact directory is missing, damaged, or of a schema that this version cannot read."""
+
+
+class DataError(EdgepruneError):
+    """A data set is missing, incomplete, or holds an image that cannot be read."""
+
+
+class OutputError(EdgepruneError):
+    """The output path cannot be written."""
+
+
+class PlanError(EdgepruneError):
+    """A pruning plan cannot be met, or does not fit the model."""
+
+
+class ResultError(EdgepruneError):
+    """A result file is missing, damaged, or of another schema."""
+
+
+class CheckFailed(EdgepruneError):
+    """A check did not hold: parity, accuracy floor, latency regression."""
+
+    exit_code = 1
+
+
+class UnavailableError(EdgepruneError):
+    """A device, driver, runtime or extra that was asked for is not available here."""
+
+    exit_code = 3
+
+
+def one_of(value: str, what: str, accepted: Iterable[str]) -> str:
+    """Return ``value`` if it is accepted.
+
+    Raises:
+        UsageError: naming ``value`` and what would be accepted, the nearest first.
+    """
+    names = list(accepted)
+    if value in names:
+        return value
+    near = difflib.get_close_matches(value, names, n=1)
+    raise UsageError(
+        f"unknown {what} {value!r}; accepted: {', '.join(names)}",
+        hint=f"did you mean {near[0]!r}?" if near else None,
+    )

@@ -1,0 +1,143 @@
+"""Writing outputs so that nothing half-written is ever left behind.
+
+Everything is written beside its destination under a temporary name and renamed at the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgeprune.errors import OutputError
+
+CHUNK_BYTES = 1 << 20
+
+
+def check_output_directory(path: Path, *, force: bool = False) -> None:
+    """Check, before any long work, that ``path`` can become an output directory.
+
+    Raises:
+        OutputError: if it exists and is a file or not empty (unless ``force``), or if its
+            parent cannot be written.
+    """
+    if path.exists():
+        if not path.is_dir():
+            raise OutputError(f"output {str(path)!r} is a file; a directory was expected")
+        if any(path.iterdir()) and not force:
+            raise OutputError(
+                f"output directory {str(path)!r} is not empty", hint="use --force to replace it"
+            )
+    check_parent_writable(path)
+
+
+def check_parent_writable(path: Path) -> None:
+    """Check that a file or directory named ``path`` could be created.
+
+    Raises:
+        OutputError: if the nearest existing parent is not a writable directory.
+    """
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise OutputError(f"output {str(path)!r}: {str(parent)!r} is not a directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"output {str(path)!r}: no permission to write in {str(parent)!r}")
+
+
+@contextmanager
+def output_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield a scratch directory that becomes ``path`` if the block ends without an exception.
+
+    Raises:
+        OutputError: as :func:`check_output_directory`, or if the disk is full.
+    """
+    check_output_directory(path, force=force)
+    with explain_os_errors(path):
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
+        try:
+            scratch.chmod(0o777 & ~_umask())
+            yield scratch
+            _replace_directory(scratch, path, force=force)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """Yield a scratch file name that becomes ``path`` if the block ends without an exception.
+
+    The scratch name keeps the suffix of ``path``, since writers look at it.
+
+    Raises:
+        OutputError: if ``path`` cannot be written or the disk is full.
+    """
+    if path.is_dir():
+        raise OutputError(f"output {str(path)!r} is a directory; a file was expected")
+    check_parent_writable(path)
+    with explain_os_errors(path):
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.absolute().parent
+        )
+        os.close(handle)
+        scratch = Path(name)
+        try:
+            scratch.chmod(0o666 & ~_umask())
+            yield scratch
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` atomically. Raises OutputError."""
+    with output_file(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def explain_os_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about writing ``path`` into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        # safetensors raises an error of its own type, a full disk inside it is seen by its text
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(f"no space left on the disk while writing {str(path)!r}") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise OutputError(f"no permission to write {str(path)!r}") from error
+        raise
+
+
+def _replace_directory(scratch: Path, path: Path, *, force: bool) -> None:
+    if path.exists() and any(path.iterdir()) and force:
+        # Renamed away first, so that a failure in between loses neither the old nor the new one.
+        retired = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.absolute().parent))
+        path.replace(retired / "old")
+        scratch.replace(path)
+        shutil.rmtree(retired, ignore_errors=True)
+    else:
+        scratch.replace(path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

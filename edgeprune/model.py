@@ -1,0 +1,174 @@
+"""A network together with the facts that travel with it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from edgeprune import families
+from edgeprune.costs import count
+from edgeprune.errors import EdgepruneError, ModelError
+from edgeprune.images import Preprocess
+from edgeprune.schema import ArtifactRecord
+
+
+@dataclass(frozen=True)
+class DenseOptions:
+    """How a dense timm model is made; None means what timm says."""
+
+    num_classes: int | None = None
+    img_size: int | None = None
+    pretrained: bool = True
+    weights: Path | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network in its family's prunable form, and its record."""
+
+    module: nn.Module
+    record: ArtifactRecord
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How the model wants its images."""
+        record = self.record
+        return Preprocess(record.img_size, record.mean, record.std, record.interpolation)
+
+
+def create(name: str, options: DenseOptions) -> Model:
+    """Make a dense timm model and put it into its family's prunable form.
+
+    Raises:
+        ModelError: if the name is unknown, no family supports it, its weights cannot be
+            fetched, or ``options.weights`` do not fit.
+    """
+    check_name(name)
+    family = families.of(name)
+    module = _build(name, options)
+    if options.weights is not None:
+        _load_weights(module, options.weights)
+    config = timm.data.resolve_model_data_config(module)
+    img_size = _img_size(module, config)
+    module = family.adapt(module).eval()
+    cost = count(module, img_size)
+    record = ArtifactRecord(
+        model=name,
+        family=family.name,
+        num_classes=module.num_classes,
+        img_size=img_size,
+        mean=config["mean"],
+        std=config["std"],
+        interpolation=config["interpolation"],
+        widths=family.widths(module),
+        dense=cost,
+        pruned=cost,
+    )
+    return Model(module=module, record=record)
+
+
+def rebuild(record: ArtifactRecord) -> nn.Module:
+    """Make the network that ``record`` describes, with parameters on the meta device.
+
+    Raises:
+        ModelError: if this version's timm or families cannot make it.
+    """
+    check_name(record.model)
+    family = families.of(record.model)
+    with torch.device("meta"):
+        module = _timm_model(record.model, record.num_classes, record.img_size)
+    module = family.adapt(module)
+    family.resize(module, {(width.name, width.dim): width.width for width in record.widths})
+    return module
+
+
+def check_name(name: str) -> None:
+    """Check that timm knows a model.
+
+    Raises:
+        ModelError: naming the nearest models.
+    """
+    if timm.is_model(name.split(".")[0]):
+        return
+    near = difflib.get_close_matches(name, timm.list_models(), n=3)
+    raise ModelError(
+        f"unknown model {name!r}: neither a timm model nor an artifact directory",
+        hint=f"did you mean {', '.join(near)}?" if near else None,
+    )
+
+
+def _build(name: str, options: DenseOptions) -> nn.Module:
+    from_hub = options.pretrained and options.weights is None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        try:
+            return _timm_model(name, options.num_classes, options.img_size, pretrained=from_hub)
+        except EdgepruneError:
+            raise
+        except Exception as error:
+            if not from_hub:
+                raise ModelError(
+                    f"timm cannot make {name!r} with image size {options.img_size}: {error}"
+                ) from error
+            raise ModelError(
+                f"the pre-trained weights of {name!r} could not be fetched"
+                f" ({type(error).__name__})",
+                hint="--weights FILE reads a local file, --no-pretrained starts from random",
+            ) from error
+
+
+def _timm_model(
+    name: str, num_classes: int | None, img_size: int | None, *, pretrained: bool = False
+) -> nn.Module:
+    arguments: dict[str, Any] = {"pretrained": pretrained}
+    if num_classes is not None:
+        arguments["num_classes"] = num_classes
+    if img_size is not None:
+        arguments["img_size"] = img_size
+    model: nn.Module = timm.create_model(name, **arguments)
+    if not getattr(model, "num_classes", 0):
+        raise ModelError(f"{name!r} has no classifier", hint="give it one: --num-classes N")
+    return model
+
+
+def _img_size(module: nn.Module, config: dict[str, Any]) -> int:
+    size = getattr(getattr(module, "patch_embed", None), "img_size", None)
+    height, width = size if size is not None else config["input_size"][1:]
+    if height != width:
+        raise ModelError(f"image size {height}x{width}: only square images are supported")
+    return int(height)
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    """Load a safetensors file; the classifier may be absent, nothing else."""
+    from edgeprune.artifact import read_tensors
+
+    if not path.is_file():
+        raise ModelError(f"weights file {str(path)!r} does not exist")
+    if path.suffix != ".safetensors":
+        raise ModelError(f"weights file {str(path)!r} is not a .safetensors file")
+    found = read_tensors(path)
+    expected = module.state_dict()
+    head = {key for key in expected if key.split(".")[0] in ("head", "head_dist")}
+    missing = sorted(expected.keys() - found.keys() - head)
+    unknown = sorted(found.keys() - expected.keys())
+    if missing or unknown:
+        raise ModelError(
+            f"weights file {str(path)!r} does not fit: "
+            + (f"{missing[0]!r} is missing" if missing else f"{unknown[0]!r} is not in the model")
+            + f" ({len(missing)} missing, {len(unknown)} unknown)"
+        )
+    for key, tensor in found.items():
+        if tensor.shape != expected[key].shape:
+            raise ModelError(
+                f"weights file {str(path)!r}: {key!r} has shape {tuple(tensor.shape)};"
+                f" {tuple(expected[key].shape)} was expected"
+            )
+    module.load_state_dict(found, strict=False)

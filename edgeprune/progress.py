@@ -1,0 +1,76 @@
+"""Progress as a value that is passed in, so that the library itself never prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """Something that can show how far a loop has come."""
+
+    def track(
+        self, items: Iterable[T], description: str, total: int, start: int = 0
+    ) -> Iterator[T]:
+        """Yield ``items`` and show ``description`` with a share of ``total``, from ``start``."""
+        ...
+
+    def say(self, message: str) -> None:
+        """Show one line."""
+        ...
+
+
+class SilentProgress:
+    """Shows nothing: what library functions use unless told otherwise."""
+
+    def track(
+        self, items: Iterable[T], description: str, total: int, start: int = 0
+    ) -> Iterator[T]:
+        """Yield ``items`` unchanged."""
+        yield from items
+
+    def say(self, message: str) -> None:
+        """Show nothing."""
+
+
+class TerminalProgress:
+    """Bars with the time left on a terminal's stderr; plain lines where stderr is no terminal."""
+
+    def track(
+        self, items: Iterable[T], description: str, total: int, start: int = 0
+    ) -> Iterator[T]:
+        """Yield ``items`` under a bar; the bar disappears when the loop ends."""
+        if not sys.stderr.isatty():
+            yield from items
+            return
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.progress import Progress as RichProgress
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(description, total=total, completed=start)
+            for item in items:
+                yield item
+                bar.advance(task)
+
+    def say(self, message: str) -> None:
+        """Write one line to stderr."""
+        print(message, file=sys.stderr, flush=True)
+
+
+SILENT = SilentProgress()
