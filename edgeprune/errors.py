@@ -48,7 +48,7 @@ class ResultError(EdgepruneError):
     """A result file is missing, damaged, or of another schema."""
 
 
-class CheckFailed(EdgepruneError):
+class CheckError(EdgepruneError):
     """A check did not hold: parity, accuracy floor, latency regression."""
 
     exit_code = 1
