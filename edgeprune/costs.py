@@ -13,18 +13,20 @@ def count(module: nn.Module, img_size: int) -> Cost:
     """Count parameters, and MACs of one ``(1, 3, img_size, img_size)`` forward pass.
 
     MACs are half of what :class:`torch.utils.flop_counter.FlopCounterMode` counts: matrix
-    products, convolutions and attention. Works on the meta device, where it costs no arithmetic.
+    products, convolutions and both products of attention. The pass runs on the meta device: it
+    costs no arithmetic, and the fused CPU kernel would hide attention from the counter.
     """
-    parameters = list(module.parameters())
-    image = torch.zeros(1, 3, img_size, img_size, device=parameters[0].device)
+    state = dict(module.named_parameters()) | dict(module.named_buffers())
+    meta = {name: tensor.detach().to("meta") for name, tensor in state.items()}
+    image = torch.zeros(1, 3, img_size, img_size, device="meta")
     training = module.training
     module.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module(image)
+            torch.func.functional_call(module, meta, (image,))
     finally:
         module.train(training)
     return Cost(
-        params=sum(parameter.numel() for parameter in parameters),
+        params=sum(parameter.numel() for parameter in module.parameters()),
         macs=counter.get_total_flops() // 2,
     )

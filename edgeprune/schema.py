@@ -314,7 +314,11 @@ class Memory(Facts):
 
 
 class Measurement(Facts):
-    """One model, runtime and batch size, measured in a process of its own."""
+    """One model, runtime and batch size, measured in a process of its own.
+
+    ``fingerprint`` is the ``weights_sha256`` of the artifact that was measured, also when it
+    was measured as an exported file.
+    """
 
     model: str
     artifact: str | None
@@ -334,6 +338,7 @@ class Measurement(Facts):
     params: int | None = None
     warmup: int | None = None
     stop: str | None = None
+    fingerprint: str | None = None
 
 
 class Comparison(Facts):

@@ -1,0 +1,139 @@
+"""What a family adapter answers, and the registry of adapters."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import timm
+from torch import nn
+
+from edgeprune.errors import ModelError
+from edgeprune.schema import Width
+
+# The dimensions that can be pruned, in the order in which they are shown.
+DIMS = ("embed", "heads", "head_dim", "mlp")
+
+WidthKey = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels that torch-pruning's graph cuts together, found from one root module.
+
+    Attributes:
+        name: where it sits, such as ``embed``, ``blocks.0.attn`` or ``blocks.0.mlp``.
+        root: path of the module whose output channels are the group's channels.
+        channels: how many there are; for attention ``heads * head_dim``.
+        dims: dimensions that cutting them changes: ``embed``, ``mlp``, or ``heads`` and
+            ``head_dim``.
+        heads: number of heads; 0 outside attention. Channel ``h * head_dim + d`` is dim d of
+            head h.
+    """
+
+    name: str
+    root: str
+    channels: int
+    dims: tuple[str, ...]
+    heads: int = 0
+
+
+class Family(ABC):
+    """An architecture family: from timm's model to a prunable one and back from widths.
+
+    A family holds no state; every method takes the module.
+    """
+
+    name: str
+
+    @abstractmethod
+    def covers(self, timm_name: str) -> bool:
+        """Tell whether models of this timm name belong to the family."""
+
+    @abstractmethod
+    def adapt(self, module: nn.Module) -> nn.Module:
+        """Put a timm model into prunable form, in place; its logits stay the same (1e-5).
+
+        Raises:
+            ModelError: if it uses a part that the family does not support.
+        """
+
+    @abstractmethod
+    def groups(self, module: nn.Module) -> list[ChannelGroup]:
+        """Return the channel groups of an adapted module at its present widths."""
+
+    @abstractmethod
+    def free_parameters(self, module: nn.Module) -> list[tuple[nn.Parameter, int]]:
+        """Return parameters outside standard layers, each with the axis of its channels."""
+
+    @abstractmethod
+    def resize(self, module: nn.Module, widths: Mapping[WidthKey, int]) -> None:
+        """Give a dense adapted module other widths; its parameters become uninitialised.
+
+        Raises:
+            ModelError: if a width is missing or unknown.
+        """
+
+    @abstractmethod
+    def refresh(self, module: nn.Module) -> None:
+        """Put the attributes right that timm derives from widths, after channels were cut."""
+
+    def widths(self, module: nn.Module) -> list[Width]:
+        """Return the width of every prunable dimension."""
+        return [width for group in self.groups(module) for width in group_widths(group)]
+
+
+def group_widths(group: ChannelGroup) -> list[Width]:
+    """Return the widths of the dimensions of one group."""
+    if group.heads:
+        return [
+            Width(name=group.name, dim="heads", width=group.heads),
+            Width(name=group.name, dim="head_dim", width=group.channels // group.heads),
+        ]
+    return [Width(name=group.name, dim=group.dims[0], width=group.channels)]
+
+
+_REGISTRY: list[Family] = []
+
+
+def register(family: Family) -> None:
+    """Add a family; of two that cover a name, the one with the later name in the alphabet
+    is asked last.
+    """
+    _REGISTRY.append(family)
+
+
+def _load_all() -> list[Family]:
+    package = importlib.import_module("edgeprune.families")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"edgeprune.families.{module.name}")
+    return _REGISTRY
+
+
+def family_names() -> list[str]:
+    """Return the names of all families."""
+    return sorted(family.name for family in _load_all())
+
+
+def of(timm_name: str) -> Family:
+    """Return the family of a timm model name.
+
+    Raises:
+        ModelError: if no family covers it, naming those that there are.
+    """
+    for family in _load_all():
+        if family.covers(timm_name):
+            return family
+    raise ModelError(
+        f"model {timm_name!r} belongs to no supported family; supported: "
+        + ", ".join(family_names())
+    )
+
+
+def timm_module(timm_name: str) -> str:
+    """Return the timm source module that defines a model, such as ``vision_transformer``."""
+    entrypoint = timm.model_entrypoint(timm_name.split(".")[0])
+    return str(entrypoint.__module__).rsplit(".", 1)[-1]

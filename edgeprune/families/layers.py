@@ -1,0 +1,44 @@
+"""Giving standard layers other widths; the new parameters are empty."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def resize_parameter(module: nn.Module, name: str, axis: int, size: int) -> None:
+    """Replace ``module.name`` by an empty parameter with ``size`` entries along ``axis``."""
+    old = getattr(module, name)
+    if old is None:
+        return
+    shape = list(old.shape)
+    shape[axis] = size
+    setattr(module, name, nn.Parameter(torch.empty(shape, device=old.device, dtype=old.dtype)))
+
+
+def resize_linear(
+    layer: nn.Linear, *, inputs: int | None = None, outputs: int | None = None
+) -> None:
+    """Give a linear layer other numbers of inputs and outputs."""
+    if inputs is not None:
+        resize_parameter(layer, "weight", 1, inputs)
+        layer.in_features = inputs
+    if outputs is not None:
+        resize_parameter(layer, "weight", 0, outputs)
+        resize_parameter(layer, "bias", 0, outputs)
+        layer.out_features = outputs
+
+
+def resize_conv_outputs(layer: nn.Conv2d, outputs: int) -> None:
+    """Give a convolution another number of filters."""
+    resize_parameter(layer, "weight", 0, outputs)
+    resize_parameter(layer, "bias", 0, outputs)
+    layer.out_channels = outputs
+
+
+def resize_norm(layer: nn.Module, width: int) -> None:
+    """Give a LayerNorm another width; anything else (an identity) is left alone."""
+    if isinstance(layer, nn.LayerNorm):
+        resize_parameter(layer, "weight", 0, width)
+        resize_parameter(layer, "bias", 0, width)
+        layer.normalized_shape = (width,)

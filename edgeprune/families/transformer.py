@@ -1,0 +1,173 @@
+"""What ViT, DeiT and BEiT share: a patch embedding, equal blocks, a classifier.
+
+A family of that shape says in data where its parts are and how its attention is rebuilt.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from edgeprune.errors import ModelError
+from edgeprune.families.attention import Attention
+from edgeprune.families.base import ChannelGroup, Family, WidthKey
+from edgeprune.families.layers import (
+    resize_conv_outputs,
+    resize_linear,
+    resize_norm,
+    resize_parameter,
+)
+
+
+class TransformerFamily(Family):
+    """A transformer with ``patch_embed``, ``blocks``, norms and one or more linear heads.
+
+    Attributes:
+        tokens: model parameters whose last axis is the embedding.
+        block_scales: parameters of a block (dotted path) that scale embedding channels.
+        norms: norms of the model, outside the blocks.
+        heads: classifiers, each linear.
+    """
+
+    tokens: tuple[str, ...] = ("cls_token", "pos_embed")
+    block_scales: tuple[str, ...] = ()
+    norms: tuple[str, ...] = ("norm", "fc_norm")
+    heads: tuple[str, ...] = ("head",)
+
+    @abstractmethod
+    def attention(self, block: Any) -> Attention:
+        """Make the prunable attention of a timm block, sharing its parameters.
+
+        Raises:
+            ModelError: if the block's attention has a part that is not supported.
+        """
+
+    @abstractmethod
+    def check(self, module: Any) -> None:
+        """Refuse models of the right class that use a part which is not supported.
+
+        Raises:
+            ModelError: naming the part.
+        """
+
+    def adapt(self, module: Any) -> nn.Module:
+        """See :meth:`Family.adapt`."""
+        self.check(module)
+        for block in module.blocks:
+            require_plain_mlp(block.mlp)
+            block.attn = self.attention(block)
+        return module  # type: ignore[no-any-return]
+
+    def groups(self, module: Any) -> list[ChannelGroup]:
+        """See :meth:`Family.groups`."""
+        found = [ChannelGroup("embed", "patch_embed.proj", module.embed_dim, ("embed",))]
+        for index, block in enumerate(module.blocks):
+            prefix = f"blocks.{index}"
+            mix = block.attn.mix
+            found.append(
+                ChannelGroup(
+                    name=f"{prefix}.attn",
+                    root=f"{prefix}.attn.qkv",
+                    channels=mix.heads * mix.head_dim,
+                    dims=("heads", "head_dim"),
+                    heads=mix.heads,
+                )
+            )
+            found.append(
+                ChannelGroup(
+                    f"{prefix}.mlp", f"{prefix}.mlp.fc1", block.mlp.fc1.out_features, ("mlp",)
+                )
+            )
+        return found
+
+    def free_parameters(self, module: Any) -> list[tuple[nn.Parameter, int]]:
+        """See :meth:`Family.free_parameters`."""
+        found = [(getattr(module, name, None), 2) for name in self.tokens]
+        for block in module.blocks:
+            found += [(_attribute(block, path), 0) for path in self.block_scales]
+        return [(parameter, axis) for parameter, axis in found if parameter is not None]
+
+    def resize(self, module: Any, widths: Mapping[WidthKey, int]) -> None:
+        """See :meth:`Family.resize`."""
+        expected = {(width.name, width.dim) for width in self.widths(module)}
+        if expected != set(widths):
+            odd = sorted(expected ^ set(widths))[0]
+            raise ModelError(f"widths do not fit the model: {'.'.join(odd)}")
+        embed = widths["embed", "embed"]
+        resize_conv_outputs(module.patch_embed.proj, embed)
+        for name in self.tokens:
+            if getattr(module, name, None) is not None:
+                resize_parameter(module, name, 2, embed)
+        for index, block in enumerate(module.blocks):
+            self._resize_block(block, f"blocks.{index}", embed, widths)
+        for name in self.norms:
+            resize_norm(getattr(module, name), embed)
+        for name in self.heads:
+            resize_linear(getattr(module, name), inputs=embed)
+        self.refresh(module)
+
+    def _resize_block(
+        self, block: Any, prefix: str, embed: int, widths: Mapping[WidthKey, int]
+    ) -> None:
+        mix = block.attn.mix
+        mix.heads = widths[f"{prefix}.attn", "heads"]
+        mix.head_dim = widths[f"{prefix}.attn", "head_dim"]
+        resize_parameter(mix, "relative_position_bias_table", 1, mix.heads)
+        channels = mix.heads * mix.head_dim
+        resize_linear(block.attn.qkv, inputs=embed, outputs=3 * channels)
+        resize_linear(block.attn.proj, inputs=channels, outputs=embed)
+        hidden = widths[f"{prefix}.mlp", "mlp"]
+        resize_linear(block.mlp.fc1, inputs=embed, outputs=hidden)
+        resize_linear(block.mlp.fc2, inputs=hidden, outputs=embed)
+        for norm in (block.norm1, block.norm2):
+            resize_norm(norm, embed)
+        for path in self.block_scales:
+            owner, name = _owner(block, path)
+            if getattr(owner, name, None) is not None:
+                resize_parameter(owner, name, 0, embed)
+
+    def refresh(self, module: Any) -> None:
+        """See :meth:`Family.refresh`."""
+        embed = module.patch_embed.proj.out_channels
+        module.embed_dim = module.num_features = module.head_hidden_size = embed
+
+
+def require_plain_mlp(mlp: Any) -> None:
+    """Refuse an MLP that is not two linear layers with an activation between.
+
+    Raises:
+        ModelError: naming its class.
+    """
+    plain = isinstance(getattr(mlp, "fc1", None), nn.Linear) and isinstance(
+        getattr(mlp, "norm", nn.Identity()), nn.Identity
+    )
+    if type(mlp).__name__ != "Mlp" or not plain:
+        raise ModelError(f"an MLP of kind {type(mlp).__name__} is not supported yet")
+
+
+def require_absent(module: Any, names: tuple[str, ...]) -> None:
+    """Refuse a module on which any of ``names`` is set to more than None or an identity.
+
+    Raises:
+        ModelError: naming the first that is.
+    """
+    for name in names:
+        part = getattr(module, name, None)
+        if part is not None and not isinstance(part, nn.Identity):
+            raise ModelError(f"models with {name!r} are not supported yet")
+
+
+def _owner(block: nn.Module, path: str) -> tuple[Any, str]:
+    *parents, name = path.split(".")
+    owner: Any = block
+    for parent in parents:
+        owner = getattr(owner, parent)
+    return owner, name
+
+
+def _attribute(block: nn.Module, path: str) -> Any:
+    owner, name = _owner(block, path)
+    return getattr(owner, name, None)

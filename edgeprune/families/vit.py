@@ -1,0 +1,45 @@
+"""timm's plain vision transformers, with or without LayerScale and register tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.models.vision_transformer import Block, VisionTransformer
+
+from edgeprune.errors import ModelError
+from edgeprune.families.attention import Attention, HeadMixer, pack
+from edgeprune.families.base import register, timm_module
+from edgeprune.families.transformer import TransformerFamily, require_absent
+
+
+class ViT(TransformerFamily):
+    """``vit_*`` of timm's vision_transformer.py that are built of plain blocks."""
+
+    name = "vit"
+    tokens = ("cls_token", "pos_embed", "reg_token")
+    block_scales = ("ls1.gamma", "ls2.gamma")
+    norms = ("norm_pre", "norm", "fc_norm")
+
+    def covers(self, timm_name: str) -> bool:
+        """See :meth:`Family.covers`."""
+        return timm_module(timm_name) == "vision_transformer"
+
+    def check(self, module: Any) -> None:
+        """See :meth:`TransformerFamily.check`."""
+        if not isinstance(module, VisionTransformer):
+            raise ModelError(f"models of class {type(module).__name__} are not supported yet")
+        require_absent(module, ("attn_pool",))
+        require_absent(module.patch_embed, ("norm",))
+        for block in module.blocks:
+            if not isinstance(block, Block):
+                raise ModelError(f"blocks of kind {type(block).__name__} are not supported yet")
+
+    def attention(self, block: Any) -> Attention:
+        """See :meth:`TransformerFamily.attention`."""
+        old = block.attn
+        require_absent(old, ("q_norm", "k_norm", "norm", "gate"))
+        mix = HeadMixer(old.num_heads, old.head_dim, old.scale)
+        return Attention(pack(old.qkv.weight, old.qkv.bias), mix, old.proj)
+
+
+register(ViT())

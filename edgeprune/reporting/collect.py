@@ -1,0 +1,147 @@
+"""Finding and reading what a report is made of: artifact records and bench results.
+
+Only JSON is read here: neither weights nor torch are needed to write a report.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeprune.errors import ArtifactError, EdgepruneError, ResultError
+from edgeprune.schema import ArtifactRecord, BenchResult, Document, read_document
+
+# As in edgeprune.artifact, which loads torch.
+RECORD_FILE = "edgeprune.json"
+BENCH_FILE = "bench.json"
+SEARCH_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The record of one artifact directory; ``label`` is unique within the report."""
+
+    path: Path
+    label: str
+    record: ArtifactRecord
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One bench result and the file it was read from."""
+
+    path: Path
+    result: BenchResult
+
+
+@dataclass
+class Collected:
+    """Everything that was found, in the order in which the runs were given."""
+
+    artifacts: list[Artifact] = field(default_factory=list)
+    benches: list[Bench] = field(default_factory=list)
+
+
+def collect(runs: Sequence[Path]) -> Collected:
+    """Read the artifacts and bench results that ``runs`` name.
+
+    A run is an artifact directory, a directory that holds artifacts or ``bench.json`` files at
+    most two levels down, or a bench result file. Hidden directories are skipped, and what is
+    named twice is read once.
+
+    Raises:
+        ResultError: if a run does not exist or holds nothing, or a bench result cannot be read.
+        ArtifactError: if the record of an artifact cannot be read.
+    """
+    if not runs:
+        raise ResultError("a report needs at least one run: an artifact directory or a bench.json")
+    directories: list[Path] = []
+    files: list[Path] = []
+    for run in runs:
+        found_directories, found_files = _find(run)
+        directories += found_directories
+        files += found_files
+    directories = _distinct(directories)
+    labels = _labels(directories)
+    return Collected(
+        artifacts=[
+            Artifact(path, label, _read(path / RECORD_FILE, ArtifactRecord, ArtifactError))
+            for path, label in zip(directories, labels, strict=True)
+        ],
+        benches=[Bench(path, _read(path, BenchResult, ResultError)) for path in _distinct(files)],
+    )
+
+
+def _find(run: Path) -> tuple[list[Path], list[Path]]:
+    if not run.exists():
+        raise ResultError(f"run {str(run)!r} does not exist")
+    if not run.is_dir():
+        return [], [run]
+    directories: list[Path] = []
+    files: list[Path] = []
+    try:
+        for directory in _walk(run, SEARCH_DEPTH):
+            if (directory / RECORD_FILE).is_file():
+                directories.append(directory)
+            if (directory / BENCH_FILE).is_file():
+                files.append(directory / BENCH_FILE)
+    except PermissionError as problem:
+        raise ResultError(f"no permission to read {str(problem.filename)!r}") from None
+    if not directories and not files:
+        raise ResultError(
+            f"run {str(run)!r} holds neither an artifact nor a {BENCH_FILE}",
+            hint="artifacts are written by prune and finetune, bench.json by bench -o bench.json",
+        )
+    return directories, files
+
+
+def _walk(directory: Path, depth: int) -> Iterator[Path]:
+    yield directory
+    if depth == 0:
+        return
+    for child in sorted(directory.iterdir()):
+        if child.is_dir() and not child.name.startswith("."):
+            yield from _walk(child, depth - 1)
+
+
+def _distinct(paths: Iterable[Path]) -> list[Path]:
+    return list({path.resolve(): path for path in reversed(list(paths))}.values())[::-1]
+
+
+def _labels(directories: Sequence[Path]) -> list[str]:
+    """Name artifacts by their directory, with as many parents as it takes to tell them apart."""
+    resolved = [path.resolve().parts for path in directories]
+    labels = []
+    for parts in resolved:
+        depth = 1
+        while depth < len(parts) and sum(o[-depth:] == parts[-depth:] for o in resolved) > 1:
+            depth += 1
+        labels.append("/".join(parts[-depth:]))
+    return labels
+
+
+def _read(path: Path, kind: type[Any], error: type[EdgepruneError]) -> Any:
+    try:
+        document: Document = read_document(path, kind, error)
+    except OSError as problem:
+        raise error(f"{str(path)!r} cannot be read: {problem.strerror}") from None
+    except RecursionError:
+        raise error(f"{str(path)!r} is damaged: it is nested too deeply") from None
+    for where, number in _numbers(document.model_dump(), ""):
+        if not math.isfinite(number):
+            raise error(f"{str(path)!r} is damaged: {where} is {number}; a number was expected")
+    return document
+
+
+def _numbers(value: Any, where: str) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float):
+        yield where, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _numbers(item, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _numbers(item, f"{where}.{index}")

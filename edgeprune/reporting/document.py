@@ -1,0 +1,120 @@
+"""What a report says, as data: every format is a view of :class:`ReportData`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from edgeprune.schema import DGResult, Document, Facts, Made
+
+Interval = tuple[float, float]
+
+
+class LayerWidth(Facts):
+    """Width of one dimension of one layer; ``before`` is null where the dense one is unknown."""
+
+    name: str
+    dim: str
+    before: int | None
+    after: int
+
+
+class ReportModel(Facts):
+    """One artifact: how big it is, how it was made, how well it does.
+
+    ``dense_reference`` is the label of the dense artifact that it is held against;
+    ``drop_points`` is its accuracy on the target minus the dense one's, in points.
+    """
+
+    label: str
+    artifact: str
+    fingerprint: str
+    model: str
+    family: str
+    img_size: int
+    is_dense: bool
+    metric: str | None
+    ratio: float | None
+    budget: str | None
+    params: int
+    macs: int
+    dense_params: int
+    dense_macs: int
+    macs_ratio: float
+    dg: DGResult | None
+    dense_reference: str | None = None
+    drop_points: float | None = None
+    layers: list[LayerWidth]
+    made: list[Made]
+
+
+class ReportRow(Facts):
+    """One measurement of one model; without a measurement or without an artifact, one row too.
+
+    A null figure was not measured or not scored. ``speedup`` is the ratio of median latencies
+    against ``baseline``; ``accuracy_note`` says why a scored artifact has no accuracy here.
+    """
+
+    label: str
+    short: str
+    artifact: str | None = None
+    model: str | None = None
+    family: str | None = None
+    is_dense: bool | None = None
+    metric: str | None = None
+    ratio: float | None = None
+    budget: str | None = None
+    params: int | None = None
+    macs: int | None = None
+    macs_ratio: float | None = None
+    dataset: str | None = None
+    target: str | None = None
+    split: str | None = None
+    split_seed: int | None = None
+    holdout: float | None = None
+    target_accuracy: float | None = None
+    target_ci95: Interval | None = None
+    target_n: int | None = None
+    drop_points: float | None = None
+    source_val_accuracy: float | None = None
+    accuracy_note: str | None = None
+    bench: str | None = None
+    file: str | None = None
+    runtime: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    batch: int | None = None
+    threads: int | None = None
+    latency_p50_ms: float | None = None
+    latency_ci95_ms: Interval | None = None
+    throughput_ips: float | None = None
+    peak_rss_mb: float | None = None
+    energy_mj: float | None = None
+    samples: int | None = None
+    estimated: bool | None = None
+    baseline: str | None = None
+    is_baseline: bool | None = None
+    speedup: float | None = None
+    speedup_ci95: Interval | None = None
+
+
+class BenchFacts(Facts):
+    """Where one bench result comes from and what it was measured on."""
+
+    path: str
+    environment: dict[str, Any]
+
+
+class ReportData(Document):
+    """What ``edgeprune report`` reports."""
+
+    SCHEMA: ClassVar[str] = "edgeprune/report@1"
+
+    title: str
+    headline: str
+    headline_rule: str | None
+    notes: list[str]
+    warnings: list[str]
+    rows: list[ReportRow]
+    models: list[ReportModel]
+    benches: list[BenchFacts]
+    versions: dict[str, str]
