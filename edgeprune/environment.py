@@ -28,10 +28,10 @@ def artifact_versions() -> dict[str, str]:
     }
 
 
-def cpu_name() -> str:
-    """Return the CPU's name as the system gives it."""
+def cpu_name(root: Path = Path("/")) -> str:
+    """Return the CPU's name as the system whose files lie under ``root`` gives it."""
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        for line in (root / "proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:

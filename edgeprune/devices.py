@@ -1,0 +1,238 @@
+"""Device profiles: what a board or GPU can do, as data in ``profiles/*.toml``.
+
+A profile holds no code. Every figure in it is covered by exactly one ``[[source]]`` that says
+where it comes from and whether a page was found that states it (``verified``).
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from edgeprune.errors import UsageError, one_of
+from edgeprune.schema import Document, Facts
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Amount = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[int, Field(ge=1, strict=True)]
+
+# How far a computed peak may be from cores x 2 x clock: figures are rounded.
+PEAK_TOLERANCE = 0.05
+
+
+class Match(Facts):
+    """How a machine is recognised as this device.
+
+    Attributes:
+        compatible: parts of /proc/device-tree/compatible, such as ``p3767-0005-super``.
+        model: words that all occur in /proc/device-tree/model.
+        gpu: parts of the name that the NVIDIA driver gives.
+    """
+
+    compatible: list[str] = []
+    model: list[str] = []
+    gpu: list[str] = []
+
+
+class Source(Facts):
+    """Where the figures named in ``of`` come from; ``verified`` if a page states them."""
+
+    text: str = Field(min_length=1)
+    verified: bool
+    of: list[str] = Field(min_length=1)
+
+
+class DeviceProfile(Facts):
+    """What one device can do; a figure that nobody knows is absent (None).
+
+    The rates are dense peaks of the GPU alone. What the maker advertises, with sparsity and
+    other engines counted in, stands apart in ``advertised`` and ``advertised_sparse_tops``.
+    Clocks are the highest of the strongest power mode. ``jetpack``, ``cuda`` and ``tensorrt``
+    are the last versions for the board.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    title: str = Field(min_length=1)
+    kind: Literal["cpu", "cuda", "jetson"]
+    notes: str | None = None
+
+    architecture: str | None = None
+    sm: str | None = Field(default=None, pattern=r"^\d+\.\d$")
+    gpu_sms: Positive | None = None
+    cuda_cores: Positive | None = None
+    tensor_cores: Count | None = None
+    dla_cores: Count | None = None
+    gpu_clock_mhz: Amount | None = None
+    fp32_tflops: Amount | None = None
+    fp16_dense_tflops: Amount | None = None
+    int8_dense_tops: Amount | None = None
+    advertised: str | None = None
+    advertised_sparse_tops: Amount | None = None
+    memory_gb: Amount | None = None
+    bandwidth_gbs: Amount | None = None
+    cpu: str | None = None
+    cpu_cores: Positive | None = None
+    cpu_clock_mhz: Amount | None = None
+    power_modes_w: list[Amount] | None = Field(default=None, min_length=1)
+    power_modes: list[str] | None = Field(default=None, min_length=1)
+    jetpack: str | None = None
+    cuda: str | None = None
+    tensorrt: str | None = None
+
+    match: Match = Match()
+    source: list[Source] = []
+
+    NOT_FIGURES: ClassVar[frozenset[str]] = frozenset(
+        {"name", "title", "kind", "notes", "match", "source"}
+    )
+
+    @model_validator(mode="after")
+    def _plausible(self) -> DeviceProfile:
+        _not_below("fp16_dense_tflops", self.fp16_dense_tflops, "fp32_tflops", self.fp32_tflops)
+        _not_below(
+            "int8_dense_tops", self.int8_dense_tops, "fp16_dense_tflops", self.fp16_dense_tflops
+        )
+        _not_below(
+            "advertised_sparse_tops",
+            self.advertised_sparse_tops,
+            "int8_dense_tops",
+            self.int8_dense_tops,
+        )
+        if self.fp32_tflops and self.cuda_cores and self.gpu_clock_mhz:
+            peak = self.cuda_cores * 2 * self.gpu_clock_mhz * 1e6 / 1e12
+            if abs(self.fp32_tflops / peak - 1) > PEAK_TOLERANCE:
+                raise ValueError(
+                    f"fp32_tflops: {self.fp32_tflops:g} does not fit cuda_cores and"
+                    f" gpu_clock_mhz, which give {peak:.3g}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _sourced(self) -> DeviceProfile:
+        sourced = [key for source in self.source for key in source.of]
+        for key in sourced:
+            if key not in self.figures():
+                raise ValueError(f"source: names {key!r}, which is no figure of this profile")
+            if sourced.count(key) > 1:
+                raise ValueError(f"source: {key!r} has more than one source")
+        for key in self.figures():
+            if key not in sourced:
+                raise ValueError(f"{key}: has no source")
+        return self
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures that are known, by key."""
+        return {
+            key: getattr(self, key)
+            for key in type(self).model_fields
+            if key not in self.NOT_FIGURES and getattr(self, key) is not None
+        }
+
+    def source_of(self, key: str) -> Source:
+        """Return where the figure ``key`` comes from. Raises KeyError for an unknown figure."""
+        for source in self.source:
+            if key in source.of:
+                return source
+        raise KeyError(key)
+
+    @property
+    def verified(self) -> bool:
+        """Whether a page was found for each figure that decides speed."""
+        speed = ("gpu_clock_mhz", "cuda_cores", "bandwidth_gbs", "memory_gb")
+        known = self.figures()
+        return bool(known) and all(self.source_of(k).verified for k in speed if k in known)
+
+
+class DeviceList(Document):
+    """What ``edgeprune devices list`` reports."""
+
+    SCHEMA: ClassVar[str] = "edgeprune/devices-list@1"
+
+    profiles: list[DeviceProfile]
+
+
+class DeviceShown(Document):
+    """What ``edgeprune devices show`` reports."""
+
+    SCHEMA: ClassVar[str] = "edgeprune/devices-show@1"
+
+    profile: DeviceProfile
+
+
+def profile_names() -> list[str]:
+    """Return the names of the profiles that come with edgeprune, sorted."""
+    return sorted(path.stem for path in profiles_directory().glob("*.toml"))
+
+
+def load_profile(name: str) -> DeviceProfile:
+    """Load one of edgeprune's profiles by name, or a profile file by a path ending in .toml.
+
+    Raises:
+        UsageError: if the name is unknown (names the nearest), or the file cannot be used.
+    """
+    if name.endswith(".toml"):
+        return read_profile(Path(name))
+    return read_profile(profiles_directory() / f"{one_of(name, 'device', profile_names())}.toml")
+
+
+def list_profiles() -> list[DeviceProfile]:
+    """Load every profile that comes with edgeprune."""
+    return [load_profile(name) for name in profile_names()]
+
+
+def read_profile(path: Path) -> DeviceProfile:
+    """Read and check one profile file.
+
+    Raises:
+        UsageError: naming the file and the key that is missing, unknown or impossible.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            f"device profile {str(path)!r} cannot be read: {error.strerror}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"device profile {str(path)!r} is not valid TOML: {error}") from None
+    try:
+        profile = DeviceProfile.model_validate(raw)
+    except ValidationError as error:
+        raise UsageError(f"device profile {str(path)!r}: {_first_problem(error)}") from None
+    if profile.name != path.stem:
+        raise UsageError(
+            f"device profile {str(path)!r}: name: {profile.name!r} differs from the file's name"
+        )
+    return profile
+
+
+@cache
+def profiles_directory() -> Path:
+    """Return where the profiles lie: inside the installed package, or in the checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "profiles"
+    return installed if installed.is_dir() else package.parent / "profiles"
+
+
+def _not_below(key: str, value: float | None, other: str, floor: float | None) -> None:
+    if value is not None and floor is not None and value < floor:
+        raise ValueError(f"{key}: {value:g} is below {other}, {floor:g}")
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key!r}"
+    if first["type"] == "missing":
+        return f"key {key!r} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message} (found {first['input']!r})" if key else message

@@ -1,0 +1,202 @@
+"""What this machine is: a Jetson board, a machine with an NVIDIA GPU, or a plain CPU."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+
+from edgeprune.devices import DeviceProfile, list_profiles
+from edgeprune.environment import available_cores, cpu_name
+from edgeprune.schema import Document, Facts
+
+DRIVER_TIMEOUT_S = 20
+
+# L4T (Jetson Linux) to JetPack; sources: jetson_stats' table, meta-tegra, NVIDIA's archive pages.
+JETPACK_OF_L4T = {
+    "32.6.1": "4.6",
+    "32.7.1": "4.6.1",
+    "32.7.2": "4.6.2",
+    "32.7.3": "4.6.3",
+    "35.1.0": "5.0.2",
+    "35.2.1": "5.1",
+    "36.3.0": "6.0",
+    "36.4.0": "6.1",
+    "36.4.3": "6.2",
+    "36.4.4": "6.2.1",
+    "36.4.7": "6.2.1",
+    "36.5.0": "6.2.2",
+    "38.4.0": "7.1",
+    "39.2.0": "7.2",
+}
+
+
+class Gpu(Facts):
+    """One NVIDIA GPU as its driver describes it."""
+
+    name: str
+    memory_gb: float | None
+    driver: str
+    sm: str | None
+
+
+class Board(Facts):
+    """A Jetson board as its device tree describes it."""
+
+    model: str
+    compatible: list[str]
+    l4t: str | None
+    jetpack: str | None
+
+
+class Machine(Document):
+    """What ``edgeprune devices detect`` reports: the profile that fits, and the facts."""
+
+    SCHEMA: ClassVar[str] = "edgeprune/devices-detect@1"
+
+    profile: str
+    kind: str
+    name: str
+    cpu: str
+    cores: int
+    memory_gb: float
+    gpus: list[Gpu] = []
+    board: Board | None = None
+    notes: list[str] = []
+
+
+def detect(root: Path = Path("/")) -> Machine:
+    """Say what this machine is and which profile fits it.
+
+    Args:
+        root: where /proc and /etc are looked up; another one stands for another machine.
+
+    Returns:
+        The profile ``generic-cuda`` or ``generic-cpu`` where no profile fits.
+    """
+    profiles = list_profiles()
+    cpu, memory_gb = cpu_name(root), _memory_gb(root)
+    board, gpus = _board(root), query_gpus()
+    notes: list[str] = []
+    if board is not None:
+        kind, name = "jetson", board.model
+        profile = _of_board(board, memory_gb, profiles)
+        if profile is None:
+            notes.append(f"no profile for the board {board.model!r}")
+    elif gpus:
+        kind, name = "cuda", gpus[0].name
+        profile = _of_gpu(gpus[0].name, profiles)
+        if profile is None:
+            notes.append(f"no profile for the GPU {gpus[0].name!r}")
+    else:
+        kind, name, profile = "cpu", cpu, None
+        if shutil.which("nvidia-smi"):
+            notes.append("nvidia-smi is installed, but the driver lists no GPU")
+    if profile is not None and profile.notes:
+        notes.append(profile.notes)
+    return Machine(
+        profile=profile.name if profile else "generic-cpu" if kind == "cpu" else "generic-cuda",
+        kind=kind,
+        name=name,
+        cpu=cpu,
+        cores=available_cores(),
+        memory_gb=memory_gb,
+        gpus=gpus,
+        board=board,
+        notes=notes,
+    )
+
+
+def query_gpus() -> list[Gpu]:
+    """Ask the NVIDIA driver for its GPUs; none without a driver that answers."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = "--query-gpu=name,memory.total,driver_version,compute_cap"
+    try:
+        answer = subprocess.run(
+            [program, query, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=DRIVER_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = (line.split(",") for line in answer.stdout.splitlines())
+    return [_gpu([cell.strip() for cell in row]) for row in rows if len(row) == 4]
+
+
+def _gpu(cells: list[str]) -> Gpu:
+    name, memory_mib, driver, sm = cells
+    # Boards with unified memory answer "[N/A]".
+    memory_gb = round(float(memory_mib) * 2**20 / 1e9, 1) if _is_number(memory_mib) else None
+    return Gpu(name=name, memory_gb=memory_gb, driver=driver, sm=sm if _is_number(sm) else None)
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?", text) is not None
+
+
+def _board(root: Path) -> Board | None:
+    tree = root / "proc/device-tree"
+    model = _read(tree / "model").strip("\0 \n")
+    compatible = [entry for entry in _read(tree / "compatible").split("\0") if entry.strip()]
+    if not any(entry.startswith("nvidia,tegra") for entry in compatible) and (
+        "jetson" not in model.lower()
+    ):
+        return None
+    l4t = _l4t(_read(root / "etc/nv_tegra_release"))
+    return Board(
+        model=model,
+        compatible=compatible,
+        l4t=l4t,
+        jetpack=JETPACK_OF_L4T.get(l4t) if l4t else None,
+    )
+
+
+def _l4t(release: str) -> str | None:
+    # "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, ..."
+    found = re.search(r"R(\d+) \(release\), REVISION: (\d+)\.(\d+)", release)
+    return ".".join(found.groups()) if found else None
+
+
+def _of_board(board: Board, memory_gb: float, profiles: list[DeviceProfile]) -> DeviceProfile | None:
+    # The part number decides; "nvidia,p3768-0000+p3767-0005-super" names carrier and module.
+    parts = {part for entry in board.compatible for part in re.split(r"[,+]", entry)}
+    known = [(len(part), p) for p in profiles for part in p.match.compatible if part in parts]
+    if known:
+        return max(known, key=lambda pair: pair[0])[1]
+    words = set(re.findall(r"\w+", board.model.lower()))
+    fits = [
+        (len(wanted.split()), -abs((profile.memory_gb or 0) - memory_gb), profile)
+        for profile in profiles
+        for wanted in profile.match.model
+        if set(wanted.lower().split()) <= words
+    ]
+    return max(fits, key=lambda fit: fit[:2])[2] if fits else None
+
+
+def _of_gpu(name: str, profiles: list[DeviceProfile]) -> DeviceProfile | None:
+    for profile in profiles:
+        for part in profile.match.gpu:
+            if re.search(rf"\b{re.escape(part)}$", name):
+                return profile
+    return None
+
+
+def _memory_gb(root: Path) -> float:
+    found = re.search(r"^MemTotal:\s+(\d+) kB", _read(root / "proc/meminfo"), re.MULTILINE)
+    total = int(found.group(1)) * 1024 if found else psutil.virtual_memory().total
+    return round(total / 1e9, 1)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
