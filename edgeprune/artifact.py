@@ -88,7 +88,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         ArtifactError: if it is truncated or no safetensors file.
     """
     try:
-        return safetensors.torch.load_file(path)
+        # Cloned: a mapped file aligns tensors to 8 bytes only, and matrix kernels round
+        # differently there, so that logits would not be bit-identical.
+        return {name: tensor.clone() for name, tensor in safetensors.torch.load_file(path).items()}
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{str(path)!r} is not a readable safetensors file: {error}") from None
 

@@ -77,11 +77,16 @@ class HeadMixer(nn.Module):
         return mixed.transpose(1, 2).contiguous().view(batch, tokens, self.heads * self.head_dim)
 
     def _position_bias(self) -> torch.Tensor | None:
-        """Relative position bias, ``(1, heads, tokens, tokens)``."""
+        """Relative position bias, ``(1, heads, tokens, tokens)``.
+
+        A table with a leading batch axis gives every image its own bias: that is how
+        per-sample gradients of the table are taken.
+        """
         table, index = self.relative_position_bias_table, self.relative_position_index
         if table is None or index is None:
             return None
-        return table[index].permute(2, 0, 1).unsqueeze(0)
+        bias = table[..., index, :].movedim(-1, -3)
+        return bias if bias.dim() == 4 else bias.unsqueeze(0)
 
 
 class Attention(nn.Module):
