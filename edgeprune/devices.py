@@ -38,9 +38,9 @@ class Match(Facts):
         gpu: parts of the name that the NVIDIA driver gives.
     """
 
-    compatible: list[str] = []
-    model: list[str] = []
-    gpu: list[str] = []
+    compatible: tuple[str, ...] = ()
+    model: tuple[str, ...] = ()
+    gpu: tuple[str, ...] = ()
 
 
 class Source(Facts):
@@ -48,7 +48,7 @@ class Source(Facts):
 
     text: str = Field(min_length=1)
     verified: bool
-    of: list[str] = Field(min_length=1)
+    of: tuple[str, ...] = Field(min_length=1)
 
 
 class DeviceProfile(Facts):
@@ -82,14 +82,14 @@ class DeviceProfile(Facts):
     cpu: str | None = None
     cpu_cores: Positive | None = None
     cpu_clock_mhz: Amount | None = None
-    power_modes_w: list[Amount] | None = Field(default=None, min_length=1)
-    power_modes: list[str] | None = Field(default=None, min_length=1)
+    power_modes_w: tuple[Amount, ...] | None = Field(default=None, min_length=1)
+    power_modes: tuple[str, ...] | None = Field(default=None, min_length=1)
     jetpack: str | None = None
     cuda: str | None = None
     tensorrt: str | None = None
 
     match: Match = Match()
-    source: list[Source] = []
+    source: tuple[Source, ...] = ()
 
     NOT_FIGURES: ClassVar[frozenset[str]] = frozenset(
         {"name", "title", "kind", "notes", "match", "source"}
@@ -198,9 +198,7 @@ def read_profile(path: Path) -> DeviceProfile:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(
-            f"device profile {str(path)!r} cannot be read: {error.strerror}"
-        ) from None
+        raise UsageError(f"device profile {str(path)!r} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"device profile {str(path)!r} is not valid TOML: {error}") from None
     try:

@@ -64,9 +64,9 @@ class Machine(Document):
     cpu: str
     cores: int
     memory_gb: float
-    gpus: list[Gpu] = []
+    gpus: tuple[Gpu, ...] = ()
     board: Board | None = None
-    notes: list[str] = []
+    notes: tuple[str, ...] = ()
 
 
 def detect(root: Path = Path("/")) -> Machine:
@@ -105,9 +105,9 @@ def detect(root: Path = Path("/")) -> Machine:
         cpu=cpu,
         cores=available_cores(),
         memory_gb=memory_gb,
-        gpus=gpus,
+        gpus=tuple(gpus),
         board=board,
-        notes=notes,
+        notes=tuple(notes),
     )
 
 
@@ -165,7 +165,9 @@ def _l4t(release: str) -> str | None:
     return ".".join(found.groups()) if found else None
 
 
-def _of_board(board: Board, memory_gb: float, profiles: list[DeviceProfile]) -> DeviceProfile | None:
+def _of_board(
+    board: Board, memory_gb: float, profiles: list[DeviceProfile]
+) -> DeviceProfile | None:
     # The part number decides; "nvidia,p3768-0000+p3767-0005-super" names carrier and module.
     parts = {part for entry in board.compatible for part in re.split(r"[,+]", entry)}
     known = [(len(part), p) for p in profiles for part in p.match.compatible if part in parts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE
+from rich.box import SIMPLE, SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -34,9 +34,7 @@ def list_(json_: Json = False) -> None:
 
 @devices.command("show")
 def show_(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A profile's name, or a .toml file.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A profile's name, or a .toml file.")],
     json_: Json = False,
 ) -> None:
     """Show one profile, each figure with its source."""
@@ -56,14 +54,19 @@ def detect_(json_: Json = False) -> None:
 
 
 def _list_table(profiles: list[DeviceProfile], console: Console) -> None:
-    table = Table(title="Device profiles: dense peaks of the GPU", title_justify="left", box=SIMPLE)
+    table = Table(
+        title="Device profiles: dense peaks of the GPU",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     table.add_column("name", no_wrap=True)
     table.add_column("sm", no_wrap=True)
-    for heading in ("fp16\nTF/s", "int8\nTOPS", "memory\nGB", "band-\nwidth\nGB/s"):
+    for heading in ("fp16\nTF/s", "int8\nTOPS", "memory\nGB", "memory\nGB/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("power\nW", no_wrap=True)
-    table.add_column("*", no_wrap=True)
     for profile in profiles:
+        mark = " *" if profile.figures() and not profile.verified else ""
         numbers = (
             profile.fp16_dense_tflops,
             profile.int8_dense_tops,
@@ -71,11 +74,10 @@ def _list_table(profiles: list[DeviceProfile], console: Console) -> None:
             profile.bandwidth_gbs,
         )
         table.add_row(
-            profile.name,
+            profile.name + mark,
             profile.sm or "",
             *(_text(number) for number in numbers),
             _watts(profile.power_modes_w),
-            "*" if profile.figures() and not profile.verified else "",
         )
     console.print(table)
     console.print("* figures that decide speed are unverified: edgeprune devices show NAME")
@@ -122,7 +124,7 @@ def _machine_table(machine: Machine, console: Console) -> None:
     console.print(table)
 
 
-def _watts(watts: list[float] | None) -> str:
+def _watts(watts: tuple[float, ...] | None) -> str:
     if not watts:
         return ""
     low, high = min(watts), max(watts)
@@ -132,6 +134,6 @@ def _watts(watts: list[float] | None) -> str:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, list):
+    if isinstance(value, tuple):
         return ", ".join(_text(item) for item in value)
     return f"{value:g}" if isinstance(value, int | float) else str(value)

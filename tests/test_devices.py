@@ -1,0 +1,270 @@
+"""Device profiles and the detection of this machine."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgeprune.devices import (
+    DeviceProfile,
+    list_profiles,
+    load_profile,
+    profile_names,
+    profiles_directory,
+    read_profile,
+)
+from edgeprune.errors import UsageError
+from edgeprune.machine import detect
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "devices.md"
+
+BOARDS = {
+    "jetson-nano",
+    "jetson-tx2",
+    "jetson-xavier-nx",
+    "jetson-agx-xavier",
+    "jetson-orin-nano-4gb",
+    "jetson-orin-nano-4gb-super",
+    "jetson-orin-nano",
+    "jetson-orin-nano-super",
+    "jetson-orin-nx-8gb",
+    "jetson-orin-nx-16gb",
+    "jetson-agx-orin-32gb",
+    "jetson-agx-orin-64gb",
+    "jetson-thor-t5000",
+    "jetson-thor-t4000",
+}
+
+# Dense half-precision FMA per clock and SM of the tensor cores.
+FMA_PER_CLOCK = {"7.2": 512, "8.7": 1024}
+
+
+def test_every_shipped_profile_is_valid_and_every_board_is_there() -> None:
+    profiles = {profile.name: profile for profile in list_profiles()}
+    assert set(profiles) >= BOARDS | {"generic-cpu", "generic-cuda"}
+    for name in BOARDS:
+        profile = profiles[name]
+        assert profile.kind == "jetson"
+        assert {"sm", "gpu_clock_mhz", "fp16_dense_tflops", "bandwidth_gbs", "memory_gb"} <= set(
+            profile.figures()
+        )
+
+
+@pytest.mark.parametrize("name", sorted(BOARDS))
+def test_tensor_core_peaks_follow_from_sms_and_clock(name: str) -> None:
+    profile = load_profile(name)
+    if profile.sm not in FMA_PER_CLOCK:
+        pytest.skip("no tensor cores, or no published rate per SM")
+    assert profile.gpu_sms is not None
+    assert profile.gpu_clock_mhz is not None
+    peak = profile.gpu_sms * FMA_PER_CLOCK[profile.sm] * 2 * profile.gpu_clock_mhz * 1e6 / 1e12
+    assert profile.fp16_dense_tflops == pytest.approx(peak, rel=0.01)
+    assert profile.int8_dense_tops == pytest.approx(2 * peak, rel=0.01)
+
+
+def test_advertised_sparse_rate_is_no_dense_rate() -> None:
+    nano = load_profile("jetson-orin-nano-super")
+    assert nano.advertised_sparse_tops == 67
+    assert nano.int8_dense_tops == pytest.approx(33.4)
+    assert nano.source_of("memory_gb").verified
+    assert not nano.source_of("power_modes_w").verified
+
+
+def test_verified_needs_a_page_for_what_decides_speed() -> None:
+    assert load_profile("jetson-orin-nano-super").verified
+    assert not load_profile("jetson-orin-nx-8gb").verified
+    assert not load_profile("generic-cpu").verified
+
+
+def test_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown device 'jetson-orinnano'") as caught:
+        load_profile("jetson-orinnano")
+    assert caught.value.hint == "did you mean 'jetson-orin-nano'?"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("gpu_clock_mhz = 1020", "gpu_clock_mhz = -1020", "gpu_clock_mhz"),
+        ("gpu_clock_mhz = 1020", "gpu_clock_mhz = 0", "gpu_clock_mhz"),
+        ("gpu_clock_mhz = 1020", "gpu_clock_mhz = inf", "gpu_clock_mhz"),
+        ("gpu_clock_mhz = 1020", 'gpu_clock_mhz = "1020"', "gpu_clock_mhz"),
+        ("gpu_clock_mhz = 1020", "gpu_clock_mhz = 102", "fp32_tflops: 2.09 does not fit"),
+        ("gpu_clock_mhz = 1020", "clock_mhz = 1020", "unknown key 'clock_mhz'"),
+        ("int8_dense_tops = 33.4", "int8_dense_tops = 3.34", "int8_dense_tops: 3.34 is below fp16"),
+        ("advertised_sparse_tops = 67", "advertised_sparse_tops = 6", "advertised_sparse_tops"),
+        ('sm = "8.7"', 'sm = "87"', "sm"),
+        ('kind = "jetson"', 'kind = "tpu"', "kind"),
+        ("power_modes_w = [7, 15, 25]", "power_modes_w = [7, -15]", "power_modes_w.1"),
+        ('of = ["sm"]', 'of = ["gpu_sms"]', "'gpu_sms' has more than one source"),
+        ('of = ["sm"]', 'of = ["clock"]', "names 'clock'"),
+        ('verified = true\nof = ["sm"]', 'of = ["sm"]', "'source.0.verified' is missing"),
+        ('name = "jetson-orin-nano-super"', 'name = "other"', "differs from the file's name"),
+        ("cuda_cores = 1024", "cuda_cores = ", "is not valid TOML"),
+    ],
+)
+def test_bad_profile_names_file_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (profiles_directory() / "jetson-orin-nano-super.toml").read_text()
+    assert old in text
+    path = tmp_path / "jetson-orin-nano-super.toml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UsageError) as caught:
+        read_profile(path)
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_figure_without_source_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text('name = "board"\ntitle = "Board"\nkind = "cpu"\nmemory_gb = 4\n')
+    with pytest.raises(UsageError, match="memory_gb: has no source"):
+        read_profile(path)
+
+
+def test_a_profile_of_ones_own_is_loaded_by_path(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text('name = "board"\ntitle = "My board"\nkind = "cpu"\n')
+    assert load_profile(str(path)).title == "My board"
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_profile(str(tmp_path / "absent.toml"))
+
+
+def fake_machine(root: Path, model: str, compatible: list[str], memory_kb: int, l4t: str) -> Path:
+    tree = root / "proc/device-tree"
+    tree.mkdir(parents=True)
+    (tree / "model").write_text(model + "\0")
+    (tree / "compatible").write_text("\0".join(compatible) + "\0")
+    (root / "proc/meminfo").write_text(f"MemTotal:       {memory_kb} kB\nMemFree: 1 kB\n")
+    (root / "etc").mkdir()
+    (root / "etc/nv_tegra_release").write_text(l4t)
+    return root
+
+
+R36 = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed\n"
+ORIN_NANO = "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit"
+
+
+@pytest.mark.parametrize(
+    ("model", "compatible", "memory_kb", "expected"),
+    [
+        (
+            ORIN_NANO + " Super",
+            ["nvidia,p3768-0000+p3767-0005-super", "nvidia,p3767-0005", "nvidia,tegra234"],
+            7_800_000,
+            "jetson-orin-nano-super",
+        ),
+        (
+            ORIN_NANO,
+            ["nvidia,p3768-0000+p3767-0005", "nvidia,p3767-0005", "nvidia,tegra234"],
+            7_800_000,
+            "jetson-orin-nano",
+        ),
+        ("Jetson AGX Orin", ["nvidia,p3701-0005", "nvidia,tegra234"], 64_000_000,
+         "jetson-agx-orin-64gb"),
+        # Carrier boards of others: no part number, so name and memory decide.
+        ("Someone's Orin Nano", ["someone,board", "nvidia,tegra234"], 3_900_000,
+         "jetson-orin-nano-4gb"),
+        ("Jetson AGX Orin", ["someone,board", "nvidia,tegra234"], 31_000_000,
+         "jetson-agx-orin-32gb"),
+        ("NVIDIA Jetson Nano Developer Kit", ["nvidia,p3450-0000", "nvidia,tegra210"], 4_000_000,
+         "jetson-nano"),
+        ("Jetson-AGX", ["someone,board", "nvidia,tegra194"], 32_000_000, "jetson-agx-xavier"),
+        ("NVIDIA Jetson TX1", ["nvidia,p2371-2180", "nvidia,tegra210"], 4_000_000, "generic-cuda"),
+    ],
+)  # fmt: skip
+def test_jetson_is_recognised(
+    tmp_path: Path, model: str, compatible: list[str], memory_kb: int, expected: str
+) -> None:
+    machine = detect(fake_machine(tmp_path, model, compatible, memory_kb, R36))
+    assert machine.profile == expected
+    assert machine.kind == "jetson"
+    assert machine.name == model
+    assert machine.memory_gb == pytest.approx(memory_kb * 1024 / 1e9, abs=0.06)
+    assert machine.board is not None
+    assert (machine.board.l4t, machine.board.jetpack) == ("36.4.3", "6.2")
+
+
+def fake_nvidia_smi(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+def test_gpu_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_nvidia_smi(
+        tmp_path,
+        'echo "NVIDIA H100 80GB HBM3, 81559, 570.86, 9.0"; echo "NVIDIA L4, 23034, 570.86, 8.9"',
+        monkeypatch,
+    )
+    machine = detect()
+    assert (machine.profile, machine.kind) == ("h100-sxm-80gb", "cuda")
+    assert [gpu.memory_gb for gpu in machine.gpus] == [85.5, 24.2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "profile"),
+    [
+        ("NVIDIA GeForce RTX 4090 Laptop GPU, 16376, 570.86, 8.9", "generic-cuda"),
+        ("NVIDIA GeForce RTX 4090, 24564, 570.86, 8.9", "rtx-4090"),
+        ("NVIDIA L40, 46068, 570.86, 8.9", "generic-cuda"),
+        ("NVIDIA H200, 143771, [N/A], 9.0", "h200-sxm-141gb"),
+    ],
+)
+def test_gpu_names_are_not_mixed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, profile: str
+) -> None:
+    fake_nvidia_smi(tmp_path, f'echo "{answer}"', monkeypatch)
+    assert detect().profile == profile
+
+
+def test_driver_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_nvidia_smi(tmp_path, "echo 'NVIDIA-SMI has failed'; exit 9", monkeypatch)
+    machine = detect()
+    assert machine.profile == "generic-cpu"
+    assert machine.notes == ("nvidia-smi is installed, but the driver lists no GPU",)
+
+
+def test_this_machine(tmp_path: Path) -> None:
+    if shutil.which("nvidia-smi") or Path("/proc/device-tree/model").exists():
+        pytest.skip("this machine has a GPU or is a board")
+    machine = detect()
+    assert (machine.profile, machine.kind, machine.board) == ("generic-cpu", "cpu", None)
+    assert machine.memory_gb > 0
+    assert machine.cores >= 1
+
+
+def _cells(profile: DeviceProfile) -> list[str]:
+    numbers = (profile.fp16_dense_tflops, profile.int8_dense_tops, profile.memory_gb)
+    return [
+        profile.name,
+        profile.sm or "",
+        *("" if number is None else f"{number:g}" for number in (*numbers, profile.bandwidth_gbs)),
+        "yes" if profile.verified else "no",
+    ]
+
+
+def test_the_table_in_the_documentation_is_that_of_the_profiles() -> None:
+    rows = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")]
+        for line in DOCUMENT.read_text().splitlines()
+        if re.match(r"\| `[a-z0-9-]+` \|", line)
+    ]
+    assert rows == [_cells(load_profile(name)) for name in profile_names() if "generic" not in name]
+
+
+def test_the_example_in_the_documentation_is_valid(tmp_path: Path) -> None:
+    example = re.search(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert example is not None
+    path = tmp_path / "my-board.toml"
+    path.write_text(example.group(1))
+    assert load_profile(str(path)).figures().keys() == {
+        "gpu_clock_mhz",
+        "memory_gb",
+        "bandwidth_gbs",
+    }
+    keys = set(DeviceProfile.model_fields) - {"name", "title", "kind", "match", "source"}
+    assert {key for key in keys if key not in DOCUMENT.read_text()} == set()
