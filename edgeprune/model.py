@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from edgeprune import families
@@ -55,7 +57,7 @@ def create(name: str, options: DenseOptions) -> Model:
     module = _build(name, options)
     if options.weights is not None:
         _load_weights(module, options.weights)
-    config = timm.data.resolve_model_data_config(module)
+    config = resolve_model_data_config(module)
     img_size = _img_size(module, config)
     module = family.adapt(module).eval()
     cost = count(module, img_size)
@@ -102,6 +104,23 @@ def check_name(name: str) -> None:
         f"unknown model {name!r}: neither a timm model nor an artifact directory",
         hint=f"did you mean {', '.join(near)}?" if near else None,
     )
+
+
+def check_classes(model: Model, classes: Sequence[str]) -> None:
+    """Check that a model classifies into these classes, in this order.
+
+    Raises:
+        ModelError: if the number of classes differs, or a name that the artifact records.
+    """
+    record = model.record
+    if record.num_classes != len(classes):
+        raise ModelError(
+            f"the model has {record.num_classes} classes, the data have {len(classes)}",
+            hint=f"a dense timm model takes --num-classes {len(classes)}",
+        )
+    for recorded, found in zip(record.class_names or classes, classes, strict=True):
+        if recorded != found:
+            raise ModelError(f"the model knows class {recorded!r} where the data have {found!r}")
 
 
 def _build(name: str, options: DenseOptions) -> nn.Module:

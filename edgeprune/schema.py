@@ -338,6 +338,7 @@ class Measurement(Facts):
     params: int | None = None
     warmup: int | None = None
     stop: str | None = None
+    rounds: int | None = None
     fingerprint: str | None = None
 
 

@@ -16,7 +16,7 @@ class ViT(TransformerFamily):
     """``vit_*`` of timm's vision_transformer.py that are built of plain blocks."""
 
     name = "vit"
-    tokens = ("cls_token", "pos_embed", "reg_token")
+    tokens: tuple[str, ...] = ("cls_token", "pos_embed", "reg_token")
     block_scales = ("ls1.gamma", "ls2.gamma")
     norms = ("norm_pre", "norm", "fc_norm")
 

@@ -94,7 +94,7 @@ class PruningGraph:
         return self._graph.get_pruning_group(root, pruner.prune_out_channels, channels)
 
 
-def _slices(graph: Any, item: Any) -> list[tuple[nn.Parameter, int, int]]:
+def _slices(graph: Any, item: Any) -> list[tuple[torch.Tensor, int, int]]:
     """Return (parameter, axis, offset of the index) for one entry of torch-pruning's group."""
     target = item.dep.target.module
     is_output = graph.is_out_channel_pruning_fn(item.dep.handler)

@@ -86,9 +86,9 @@ def _closed_form(layer: nn.Module) -> bool:
 def _with_batch_axis(name: str, parameter: nn.Parameter, batch: int) -> torch.Tensor:
     """Give every image a copy of a parameter, as a leaf that collects its own gradient."""
     value = parameter.detach()
-    if value.dim() == 3 and value.shape[0] == 1:  # tokens and position embeddings
-        value = value.expand(batch, -1, -1)
-    elif value.dim() == 2:  # tables of relative position biases
+    is_token = value.dim() == 3 and value.shape[0] == 1
+    is_bias_table = value.dim() == 2
+    if is_token or is_bias_table:
         value = value.expand(batch, -1, -1)
     elif value.dim() == 1:  # scales of embedding channels: (batch, 1, channels) meets tokens
         value = value.expand(batch, 1, -1)

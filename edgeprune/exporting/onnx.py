@@ -1,0 +1,109 @@
+"""ONNX, one file in fp32, with everything a user of the file must know in its metadata."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+
+from edgeprune.errors import UsageError
+from edgeprune.files import explain_os_errors
+from edgeprune.model import Model
+
+INPUT, OUTPUT = "images", "logits"
+DEFAULT_OPSET = 18
+OPSETS = range(18, 24)
+
+# protobuf cannot hold more in one file
+SINGLE_FILE_LIMIT_BYTES = 2_000_000_000
+
+
+def export_onnx(
+    model: Model, path: Path, *, opset: int = DEFAULT_OPSET, batch: int | None = None
+) -> None:
+    """Write ``model`` as one ONNX file in fp32.
+
+    The graph maps ``images (batch, 3, size, size)`` to ``logits (batch, classes)``.
+
+    Args:
+        model: any model.
+        path: the file to write, in place; callers give a scratch name.
+        opset: version of the operator set.
+        batch: a fixed batch size, or None for a dynamic one.
+
+    Raises:
+        UsageError: if the opset or batch is out of range, or the model is above 2 GB.
+        OutputError: if the disk is full.
+    """
+    if opset not in OPSETS:
+        raise UsageError(f"opset {opset} is not accepted; {OPSETS[0]} to {OPSETS[-1]} are")
+    if batch is not None and batch < 1:
+        raise UsageError(f"batch {batch} is not accepted; 'dynamic' or 1 and more are")
+    if 4 * model.record.pruned.params > SINGLE_FILE_LIMIT_BYTES:
+        raise UsageError("models above 2 GB do not fit one ONNX file")
+    size = model.record.img_size
+    # a batch of 1 would be taken for a constant
+    images = torch.zeros(batch or 2, 3, size, size)
+    shapes = None if batch else {"x": {0: torch.export.Dim("batch", min=1)}}
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            model.module.eval(),
+            (images,),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=opset,
+            dynamo=True,
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
+    assert program is not None  # the dynamo exporter returns one or raises
+    proto = program.model_proto
+    # "batch" is only a hint to the exporter; the name is what a reader of the file sees
+    if batch is None:
+        for value in (proto.graph.input[0], proto.graph.output[0]):
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.helper.set_model_props(proto, _metadata(model))
+    with explain_os_errors(path):
+        path.write_bytes(proto.SerializeToString())
+
+
+def _metadata(model: Model) -> dict[str, str]:
+    record = model.record
+    preprocess = {
+        "img_size": record.img_size,
+        "mean": record.mean,
+        "std": record.std,
+        "interpolation": record.interpolation,
+    }
+    return {
+        "edgeprune.model": record.model,
+        "edgeprune.family": record.family,
+        "edgeprune.classes": json.dumps(record.class_names),
+        "edgeprune.preprocess": json.dumps(preprocess),
+        "edgeprune.macs": str(record.pruned.macs),
+        "edgeprune.params": str(record.pruned.params),
+        "edgeprune.fingerprint": record.weights_sha256,
+        "edgeprune.precision": "fp32",
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's log about its own optional parts away from users."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
