@@ -1,0 +1,138 @@
+"""Leave one domain out: what is trained on, what picks the best step, what is scored."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from edgeprune.domains.dataset import DomainDataset, Sample
+from edgeprune.errors import DataError, UsageError, one_of
+from edgeprune.schema import DataFacts, SplitFacts
+
+T = TypeVar("T")
+
+WAYS = ("file", "group")
+# A class with this many images (groups) is never without one on the held-out side.
+ENOUGH = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set with one domain left out; ``train`` and ``validation`` are per source domain."""
+
+    target: str
+    facts: SplitFacts
+    train: dict[str, tuple[Sample, ...]]
+    validation: dict[str, tuple[Sample, ...]]
+    test: tuple[Sample, ...]
+
+
+def leave_one_out(
+    dataset: DomainDataset,
+    target: str,
+    *,
+    by: str | None = None,
+    seed: int = 0,
+    holdout: float = 0.2,
+) -> Split:
+    """Leave ``target`` out and hold a share of every source domain out for validation.
+
+    By "file", the images of each class and source domain are divided, and all images of the
+    target are the test. By "group", whole groups are held out, the same ones in every domain,
+    and the test is the target's images of those groups: nothing like them was trained on. The
+    division depends on the seed alone, not on the target. None means the data set's own way.
+
+    Raises:
+        UsageError: if the target or the way is unknown, or ``holdout`` is not between 0 and 1.
+        DataError: if there are too few images to fill every part.
+    """
+    one_of(target, "domain", dataset.domains)
+    way = one_of(by if by is not None else dataset.default_split, "split", WAYS)
+    if not 0 < holdout < 1:
+        raise UsageError(f"holdout {holdout!r} is not accepted: a share between 0 and 1")
+    held = _held_files(dataset, seed, holdout) if way == "file" else None
+    groups = _held_groups(dataset, seed, holdout) if way == "group" else frozenset()
+
+    def is_held(sample: Sample) -> bool:
+        return sample.group in groups if held is None else sample in held
+
+    sources = [domain for domain in dataset.domains if domain != target]
+    images = {domain: dataset.of(domain) for domain in dataset.domains}
+    split = Split(
+        target=target,
+        facts=SplitFacts(by=way, seed=seed, holdout=holdout),
+        train={d: tuple(s for s in images[d] if not is_held(s)) for d in sources},
+        validation={d: tuple(s for s in images[d] if is_held(s)) for d in sources},
+        test=tuple(s for s in images[target] if held is not None or is_held(s)),
+    )
+    _check_filled(dataset, split)
+    return split
+
+
+def data_facts(dataset: DomainDataset, split: Split, samples: int) -> DataFacts:
+    """Say which data were used; ``samples`` is how many images of them."""
+    return DataFacts(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        target=split.target,
+        split=split.facts,
+        samples=samples,
+    )
+
+
+def _share(count: int, holdout: float) -> int:
+    """How many of ``count`` to hold out: rounded, at least one where there are enough."""
+    wanted = math.floor(count * holdout + 0.5)
+    return min(count - 1, max(wanted, 1)) if count >= ENOUGH else min(wanted, max(count - 1, 0))
+
+
+def _held_files(dataset: DomainDataset, seed: int, holdout: float) -> frozenset[Sample]:
+    held: set[Sample] = set()
+    for index, domain in enumerate(dataset.domains):
+        generator = np.random.default_rng([seed, index])
+        by_class: dict[int, list[Sample]] = defaultdict(list)
+        for sample in dataset.of(domain):
+            by_class[sample.label].append(sample)
+        for label in sorted(by_class):
+            held.update(_draw(by_class[label], _share(len(by_class[label]), holdout), generator))
+    return frozenset(held)
+
+
+def _held_groups(dataset: DomainDataset, seed: int, holdout: float) -> frozenset[str]:
+    """Hold out groups until every class has its share in every domain.
+
+    Groups are mostly the same ones in every domain, so that the first domain decides and the
+    others add a few at most.
+    """
+    generator = np.random.default_rng(seed)
+    held: set[str] = set()
+    cells: dict[tuple[str, int], dict[str, None]] = defaultdict(dict)
+    for sample in dataset.samples:
+        cells[sample.domain, sample.label][sample.group] = None
+    for cell in sorted(cells):
+        groups = list(cells[cell])
+        free = [group for group in groups if group not in held]
+        missing = _share(len(groups), holdout) - (len(groups) - len(free))
+        held.update(_draw(free, max(0, missing), generator))
+    return frozenset(held)
+
+
+def _draw(items: Sequence[T], count: int, generator: np.random.Generator) -> list[T]:
+    return [items[index] for index in generator.permutation(len(items))[:count]]
+
+
+def _check_filled(dataset: DomainDataset, split: Split) -> None:
+    parts = {"training": split.train, "validation": split.validation}
+    parts["test"] = {split.target: split.test}
+    for part, domains in parts.items():
+        for domain, samples in domains.items():
+            if not samples:
+                raise DataError(
+                    f"data set {dataset.name!r}: domain {domain!r} has too few images for a split"
+                    f" by {split.facts.by}: none is left for {part}"
+                )

@@ -1,0 +1,85 @@
+"""Images in memory: decoded once, then handed out in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from edgeprune.domains.dataset import Sample
+from edgeprune.domains.images import read_image
+from edgeprune.domains.transforms import evaluation_view, filter_of, shrink, training_view
+from edgeprune.images import Preprocess
+from edgeprune.progress import SILENT, Progress
+
+# Images up to this many times the model's size are kept as they are.
+KEEP_UP_TO = 1.25
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class ImageStore:
+    """Decoded images, 8 bits a channel, and their labels.
+
+    ``labels`` is int64 of shape ``(n,)``. An image whose shorter side exceeds 1.25 times the
+    model's image size is kept at that size; smaller ones as they are.
+    """
+
+    def __init__(
+        self, pixels: Sequence[Pixels], labels: torch.Tensor, preprocess: Preprocess
+    ) -> None:
+        self.labels = labels
+        self.preprocess = preprocess
+        self._pixels = pixels
+        self._filter = filter_of(preprocess.interpolation)
+        self._mean = torch.tensor(preprocess.mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(preprocess.std).view(1, 3, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def eval_batch(self, indices: Iterable[int]) -> torch.Tensor:
+        """Return images as timm evaluates them, normalised: float32 ``(batch, 3, size, size)``."""
+        size = self.preprocess.img_size
+        return self._stack([evaluation_view(self._image(i), size, self._filter) for i in indices])
+
+    def train_batch(self, indices: Iterable[int], generator: np.random.Generator) -> torch.Tensor:
+        """Return augmented images, normalised: float32 ``(batch, 3, size, size)``.
+
+        The same generator state gives the same batch.
+        """
+        size = self.preprocess.img_size
+        return self._stack(
+            [training_view(self._image(i), size, self._filter, generator) for i in indices]
+        )
+
+    def _image(self, index: int) -> Image.Image:
+        return Image.fromarray(self._pixels[int(index)])
+
+    def _stack(self, views: Sequence[Image.Image]) -> torch.Tensor:
+        stacked = torch.from_numpy(np.stack([np.asarray(view) for view in views]))
+        batch = stacked.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        return batch.div_(255).sub_(self._mean).div_(self._std)
+
+
+def load_images(
+    samples: Sequence[Sample], preprocess: Preprocess, *, progress: Progress = SILENT
+) -> ImageStore:
+    """Decode every image once.
+
+    Raises:
+        DataError: naming the first image that cannot be read.
+    """
+    size = preprocess.img_size
+    resampling = filter_of(preprocess.interpolation)
+    pixels: list[Pixels] = []
+    for sample in progress.track(samples, "reading images", len(samples)):
+        image = read_image(sample.path)
+        if min(image.size) > KEEP_UP_TO * size:
+            image = shrink(image, size, resampling)
+        pixels.append(np.array(image))
+    labels = torch.tensor([sample.label for sample in samples], dtype=torch.int64)
+    return ImageStore(pixels, labels, preprocess)
