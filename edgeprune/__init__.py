@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
 
 # Imported on first use: ``edgeprune --help`` must not load torch.
@@ -24,6 +23,8 @@ __all__ = sorted([*_EXPORTS, "__version__"])
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # slow to import
+
         return version("edgeprune")
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name]), name)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from edgeprune.devices import tomllib
 from pathlib import Path
 
 import pytest
+
+from edgeprune.devices import tomllib
 
 ROOT = Path(__file__).parent.parent
 

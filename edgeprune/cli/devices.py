@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE, SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from edgeprune.cli import app
 from edgeprune.cli.options import Json
 from edgeprune.cli.render import show
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from edgeprune.devices import DeviceProfile
     from edgeprune.machine import Machine
 
@@ -54,6 +53,9 @@ def detect_(json_: Json = False) -> None:
 
 
 def _list_table(profiles: list[DeviceProfile], console: Console) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     table = Table(
         title="Device profiles: dense peaks of the GPU",
         title_justify="left",
@@ -84,6 +86,9 @@ def _list_table(profiles: list[DeviceProfile], console: Console) -> None:
 
 
 def _profile_table(profile: DeviceProfile, console: Console) -> None:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
     console.print(f"{profile.name}: {profile.title}", highlight=False)
     if profile.notes:
         console.print(profile.notes, highlight=False)
@@ -103,6 +108,9 @@ def _profile_table(profile: DeviceProfile, console: Console) -> None:
 
 
 def _machine_table(machine: Machine, console: Console) -> None:
+    from rich.box import SIMPLE
+    from rich.table import Table
+
     table = Table(show_header=False, box=SIMPLE)
     table.add_column(no_wrap=True)
     table.add_column()

@@ -6,15 +6,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from edgeprune.cli import app
 from edgeprune.cli.options import Json
 from edgeprune.cli.render import quiet_stdout, show
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from edgeprune.doctor import Check, DoctorResult
 
 NOT_READY = 3
@@ -43,6 +42,9 @@ def doctor_(json_: Json = False) -> None:
 
 
 def _table(result: DoctorResult, console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
     width = max(len(check.name) for check in result.checks)
     for kind, checks in groupby(result.checks, key=lambda check: check.kind):
         console.print(f"[bold]{escape(_heading(kind))}[/bold]")

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from edgeprune.schema import Document
 
 
@@ -25,6 +25,8 @@ def show(document: Document, as_json: bool, table: Callable[[Console], None]) ->
     if as_json:
         sys.stdout.write(document.to_json())
     else:
+        from rich.console import Console
+
         table(Console())
 
 

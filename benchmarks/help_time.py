@@ -1,0 +1,52 @@
+"""How long ``edgeprune --help`` takes, against ``python -c "import typer, rich"``.
+
+Writes one JSON document to stdout. The limit is a ratio of 2.5 (median of interleaved runs).
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+LIMIT = 2.5
+ROUNDS = 30
+WARMUP = 3
+COMMANDS = {
+    "help": [sys.executable, "-m", "edgeprune", "--help"],
+    "bare": [sys.executable, "-c", "import typer, rich"],
+}
+
+
+def seconds(command: list[str]) -> float:
+    """Return the wall time of one run of ``command``."""
+    start = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - start
+
+
+def measure(rounds: int = ROUNDS) -> dict[str, object]:
+    """Time both commands in turn and compare their medians."""
+    times: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    for number in range(WARMUP + rounds):
+        for name, command in COMMANDS.items():
+            elapsed = seconds(command)
+            if number >= WARMUP:
+                times[name].append(elapsed)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    ratio = medians["help"] / medians["bare"]
+    return {
+        "benchmark": "help_time",
+        "help_s": medians["help"],
+        "bare_s": medians["bare"],
+        "ratio": ratio,
+        "limit": LIMIT,
+        "passed": ratio <= LIMIT,
+        "rounds": rounds,
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(measure(), indent=2) + "\n")
