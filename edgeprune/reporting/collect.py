@@ -9,10 +9,12 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgeprune.errors import ArtifactError, EdgepruneError, ResultError
 from edgeprune.schema import ArtifactRecord, BenchResult, Document, read_document
+
+D = TypeVar("D", bound=Document)
 
 # As in edgeprune.artifact, which loads torch.
 RECORD_FILE = "edgeprune.json"
@@ -68,10 +70,10 @@ def collect(runs: Sequence[Path]) -> Collected:
     labels = _labels(directories)
     return Collected(
         artifacts=[
-            Artifact(path, label, _read(path / RECORD_FILE, ArtifactRecord, ArtifactError))
+            Artifact(path, label, _read_record(path / RECORD_FILE))
             for path, label in zip(directories, labels, strict=True)
         ],
-        benches=[Bench(path, _read(path, BenchResult, ResultError)) for path in _distinct(files)],
+        benches=[Bench(path, _read_bench(path)) for path in _distinct(files)],
     )
 
 
@@ -123,17 +125,46 @@ def _labels(directories: Sequence[Path]) -> list[str]:
     return labels
 
 
-def _read(path: Path, kind: type[Any], error: type[EdgepruneError]) -> Any:
+def _read_record(path: Path) -> ArtifactRecord:
+    record = _read(path, ArtifactRecord, ArtifactError)
+    for name, value in (
+        ("dense.params", record.dense.params),
+        ("dense.macs", record.dense.macs),
+        ("pruned.params", record.pruned.params),
+        ("pruned.macs", record.pruned.macs),
+    ):
+        _positive(path, name, value, ArtifactError)
+    return record
+
+
+def _read_bench(path: Path) -> BenchResult:
+    result = _read(path, BenchResult, ResultError)
+    for index, measurement in enumerate(result.measurements):
+        p50 = measurement.latency_ms.p50
+        _positive(path, f"measurements.{index}.latency_ms.p50", p50, ResultError)
+    for index, comparison in enumerate(result.comparisons):
+        _positive(path, f"comparisons.{index}.speedup", comparison.speedup, ResultError)
+    return result
+
+
+def _read(path: Path, kind: type[D], error: type[EdgepruneError]) -> D:
     try:
-        document: Document = read_document(path, kind, error)
+        document = read_document(path, kind, error)
     except OSError as problem:
         raise error(f"{str(path)!r} cannot be read: {problem.strerror}") from None
     except RecursionError:
         raise error(f"{str(path)!r} is damaged: it is nested too deeply") from None
     for where, number in _numbers(document.model_dump(), ""):
         if not math.isfinite(number):
-            raise error(f"{str(path)!r} is damaged: {where} is {number}; a number was expected")
+            raise error(
+                f"{str(path)!r} is damaged: {where} is {number}; a finite number was expected"
+            )
     return document
+
+
+def _positive(path: Path, where: str, number: float, error: type[EdgepruneError]) -> None:
+    if number <= 0:
+        raise error(f"{str(path)!r} is damaged: {where} is {number}; it must be above 0")
 
 
 def _numbers(value: Any, where: str) -> Iterator[tuple[str, float]]:

@@ -95,6 +95,7 @@ class ReportRow(Facts):
     is_baseline: bool | None = None
     speedup: float | None = None
     speedup_ci95: Interval | None = None
+    speedup_estimated: bool | None = None
 
 
 class BenchFacts(Facts):

@@ -1,0 +1,104 @@
+"""Placing labels beside points so that they cover neither points nor one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import cos, hypot, pi, sin
+
+ANGLES = (0.25, 0.75, 1.75, 1.25, 0.0, 1.0, 0.5, 1.5)  # times pi; the best places first
+GAPS = (9.0, 15.0, 24.0, 36.0, 54.0, 78.0)
+LEADER_BEYOND = 16.0
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle in points (1/72 inch)."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def overlap(self, other: Box) -> float:
+        """Return the area that two boxes share."""
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        return width * height if width > 0 and height > 0 else 0.0
+
+    def outside(self, frame: Box) -> float:
+        """Return how far the box sticks out of ``frame``."""
+        return (
+            max(0.0, frame.x0 - self.x0)
+            + max(0.0, self.x1 - frame.x1)
+            + max(0.0, frame.y0 - self.y0)
+            + max(0.0, self.y1 - frame.y1)
+        )
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A label's box, and the end of its leader line if it stands away from its point."""
+
+    box: Box
+    leader: tuple[float, float] | None
+
+
+def place(
+    points: Sequence[tuple[float, float]],
+    sizes: Sequence[tuple[float, float]],
+    obstacles: Sequence[Box],
+    frame: Box,
+) -> list[Placed]:
+    """Place one label of ``sizes`` for each of ``points`` inside ``frame``.
+
+    Each label takes, of places around its point at growing distance, the one that covers least:
+    the ``obstacles`` (markers, error bars) and the labels placed before it. The most crowded
+    points choose first.
+    """
+    taken = list(obstacles)
+    placed: dict[int, Placed] = {}
+    for index in sorted(range(len(points)), key=lambda i: -_crowd(points, i)):
+        best = min(
+            _candidates(points[index], sizes[index]),
+            key=lambda candidate: _cost(candidate, taken, frame),
+        )
+        placed[index] = Placed(best[0], best[2] if best[1] > LEADER_BEYOND else None)
+        taken.append(best[0])
+    return [placed[index] for index in range(len(points))]
+
+
+def _crowd(points: Sequence[tuple[float, float]], index: int) -> float:
+    x, y = points[index]
+    return sum(1 / (10 + hypot(x - a, y - b)) for i, (a, b) in enumerate(points) if i != index)
+
+
+def _candidates(
+    point: tuple[float, float], size: tuple[float, float]
+) -> list[tuple[Box, float, tuple[float, float], int]]:
+    found = []
+    for gap in GAPS:
+        for rank, angle in enumerate(ANGLES):
+            right, up = cos(angle * pi), sin(angle * pi)
+            # The label's centre, so that its nearest edge is ``gap`` away from the point.
+            x = point[0] + right * gap + _sign(right) * size[0] / 2
+            y = point[1] + up * gap + _sign(up) * size[1] / 2
+            box = Box(x - size[0] / 2, y - size[1] / 2, x + size[0] / 2, y + size[1] / 2)
+            end = (
+                min(max(point[0], box.x0), box.x1),
+                min(max(point[1], box.y0), box.y1),
+            )
+            found.append((box, gap, end, rank))
+    return found
+
+
+def _sign(value: float) -> float:
+    return 0.0 if abs(value) < 1e-9 else (1.0 if value > 0 else -1.0)
+
+
+def _cost(
+    candidate: tuple[Box, float, tuple[float, float], int], taken: Sequence[Box], frame: Box
+) -> float:
+    box, gap, _, rank = candidate
+    covered = sum(box.overlap(other) for other in taken)
+    return 100 * covered + 1000 * box.outside(frame) + gap + 0.2 * rank

@@ -1,0 +1,123 @@
+"""The report as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from edgeprune.reporting.document import ReportData, ReportRow
+from edgeprune.reporting.wording import count, interval, milliseconds, points, pruning, setting
+
+# What a spreadsheet would take for the start of a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_text(data: ReportData) -> str:
+    """Return one line per row; intervals are split into ``_low`` and ``_high`` columns."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    names = list(ReportRow.model_fields)
+    writer.writerow([column for name in names for column in _columns(name)])
+    for row in data.rows:
+        writer.writerow([cell for name in names for cell in _cells(name, getattr(row, name))])
+    return stream.getvalue()
+
+
+def _columns(name: str) -> list[str]:
+    return [f"{name}_low", f"{name}_high"] if "ci95" in name else [name]
+
+
+def _cells(name: str, value: Any) -> list[Any]:
+    if "ci95" in name:
+        return list(value) if value is not None else ["", ""]
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return [f"'{value}"]
+    if isinstance(value, bool):
+        return ["true" if value else "false"]
+    return ["" if value is None else value]
+
+
+def markdown(data: ReportData) -> str:
+    """Return the headline, the notes and one table, for GitHub."""
+    lines = [f"# {_escape(data.title)}", "", f"**{_escape(data.headline)}**", ""]
+    if data.headline_rule:
+        lines += [_escape(data.headline_rule), ""]
+    lines += [line for note in data.notes for line in (f"> **Note:** {_escape(note)}", "")]
+    lines += [line for text in data.warnings for line in (f"> **Warning:** {_escape(text)}", "")]
+    lines += _table(HEADER, [cells_of(row) for row in data.rows])
+    lines += ["", DEFINITIONS]
+    return "\n".join(lines) + "\n"
+
+
+HEADER = (
+    "model",
+    "pruned",
+    "params",
+    "MACs",
+    "MACs ratio",
+    "measured speed-up",
+    "latency p50 (ms)",
+    "accuracy on target (%)",
+    "against dense (points)",
+    "source validation (%)",
+    "measured as",
+)
+
+DEFINITIONS = (
+    "Accuracy on target: on the domain that was left out of training (unseen)."
+    " Measured speed-up: ratio of median latencies. Brackets: 95 % intervals."
+)
+
+
+def cells_of(row: ReportRow) -> list[str]:
+    """Return the cells of one row, in the order of ``HEADER``."""
+    return [
+        row.label,
+        pruning(row),
+        count(row.params),
+        count(row.macs),
+        f"{row.macs_ratio:.2f}x" if row.macs_ratio is not None else "not known",
+        _speedup(row),
+        _latency(row),
+        _accuracy(row),
+        points(row.drop_points) if row.drop_points is not None else "",
+        f"{row.source_val_accuracy:.1f}" if row.source_val_accuracy is not None else "",
+        setting(row),
+    ]
+
+
+def _speedup(row: ReportRow) -> str:
+    if row.speedup is None:
+        return "not measured"
+    if row.is_baseline:
+        return "1 (baseline)"
+    text = f"{row.speedup:.2f}x{_bracket(interval(row.speedup_ci95, 2))}"
+    return f"{text} estimated" if row.speedup_estimated else text
+
+
+def _latency(row: ReportRow) -> str:
+    if row.latency_p50_ms is None:
+        return "not measured"
+    return milliseconds(row.latency_p50_ms) + (" estimated" if row.estimated else "")
+
+
+def _accuracy(row: ReportRow) -> str:
+    if row.target_accuracy is None:
+        return row.accuracy_note or "not scored"
+    return f"{row.target_accuracy:.1f}{_bracket(interval(row.target_ci95, 1))} on {row.target}"
+
+
+def _bracket(text: str) -> str:
+    return f" ({text})" if text else ""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(header)} |", f"| {' | '.join('---' for _ in header)} |"]
+    return lines + [f"| {' | '.join(_escape(cell) for cell in row)} |" for row in rows]
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([\\`*\[\]<>|&~])", r"\\\1", text)

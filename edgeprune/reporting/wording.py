@@ -1,0 +1,128 @@
+"""How figures and results are put into words, alike in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeprune.reporting.document import Interval, ReportModel, ReportRow
+
+# The one result in the headline is the fastest that costs at most this many points.
+HEADLINE_DROP_POINTS = 5.0
+
+
+def share(ratio: float) -> str:
+    """Write a share of one as percent: 0.5 becomes ``50 %``."""
+    return f"{100 * ratio:g} %" if abs(ratio) < 10 else f"{ratio:g}"
+
+
+def short_name(model: ReportModel) -> str:
+    """Name a model for a plot: ``dense``, ``50 % hessian``, or its label."""
+    if model.is_dense:
+        return "dense"
+    if model.ratio is None:
+        return model.label
+    of = f" of {model.budget}" if model.budget not in (None, "channels") else ""
+    return f"{share(model.ratio)}{of}{f' {model.metric}' if model.metric else ''}"
+
+
+def pruning(row: ReportRow) -> str:
+    """Say how a row's model was pruned: ``hessian, 50 % of channels``."""
+    if row.is_dense:
+        return "dense"
+    if row.is_dense is None:
+        return "not known"
+    amount = share(row.ratio) if row.ratio is not None else None
+    if amount and row.budget:
+        amount = f"{amount} of {row.budget}"
+    return ", ".join(part for part in (row.metric, amount) if part) or "pruned"
+
+
+def count(number: float | None) -> str:
+    """Shorten a count: 4.61 G, 21.7 M."""
+    if number is None:
+        return "not known"
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= scale:
+            return f"{number / scale:.3g} {unit}"
+    return f"{number:g}"
+
+
+def milliseconds(value: float) -> str:
+    """Write a latency with three significant digits, at least one decimal below 100."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def interval(ci95: Interval | None, digits: int) -> str:
+    """Write an interval as ``2.85 to 2.97``, or nothing."""
+    return f"{ci95[0]:.{digits}f} to {ci95[1]:.{digits}f}" if ci95 else ""
+
+
+def points(value: float) -> str:
+    """Write a difference in points with its sign, never ``-0.0``."""
+    rounded = round(value, 1) + 0.0
+    return f"{rounded:+.1f}" if rounded else "0.0"
+
+
+def setting(row: ReportRow) -> str:
+    """Say how a row was measured: ``onnxruntime on cpu, fp32, batch 1, 1 thread``."""
+    if row.runtime is None:
+        return "not measured"
+    threads = f"{row.threads} thread{'' if row.threads == 1 else 's'}"
+    return f"{row.runtime} on {row.device}, {row.precision}, batch {row.batch}, {threads}"
+
+
+def headline(rows: Sequence[ReportRow]) -> tuple[str, str | None]:
+    """Return the one-line result, and by which rule it was chosen if there was a choice."""
+    pruned = [row for row in rows if not row.is_dense and not row.is_baseline]
+    full = [r for r in pruned if r.speedup is not None and r.drop_points is not None]
+    pool = full or [r for r in pruned if r.drop_points is not None]
+    pool = pool or [r for r in pruned if r.speedup is not None] or pruned
+    if not pool:
+        return "No pruned model among these runs", None
+    cheap = [r for r in pool if r.drop_points is None or r.drop_points >= -HEADLINE_DROP_POINTS]
+    if cheap:
+        best = max(cheap, key=lambda r: (r.speedup or 0.0, r.drop_points or 0.0))
+        rule = f"the fastest that loses at most {HEADLINE_DROP_POINTS:g} points"
+    else:
+        best = max(pool, key=lambda r: (r.drop_points or 0.0, r.speedup or 0.0))
+        rule = f"the one that loses least; none stays within {HEADLINE_DROP_POINTS:g} points"
+    if len(pool) == 1:
+        return _sentence(best, rows), None
+    where = f" ({best.label}; {setting(best)})" if best.runtime else f" ({best.label})"
+    return _sentence(best, rows), f"One of {len(pool)} pruned results: {rule}{where}."
+
+
+def _sentence(row: ReportRow, rows: Sequence[ReportRow]) -> str:
+    if row.ratio is None:
+        subject = row.label
+    else:
+        of = f" of {row.budget}" if row.budget not in (None, "channels") else ""
+        subject = f"{share(row.ratio)}{of} pruned"
+    speed = _faster(row, {other.label for other in rows if other.is_dense})
+    if row.target_accuracy is None:
+        return f"{subject}: {speed}; accuracy {row.accuracy_note or 'not scored'}"
+    if row.drop_points is None:
+        return (
+            f"{subject}: {speed}, {row.target_accuracy:.1f} % on {row.target} (unseen);"
+            " no dense accuracy to compare"
+        )
+    change = f"{points(row.drop_points)} points on {row.target} (unseen)"
+    return (
+        f"{subject}: {change}; {speed}"
+        if row.speedup is None
+        else f"{subject}: {speed} at {change}"
+    )
+
+
+def _faster(row: ReportRow, dense: set[str]) -> str:
+    if row.speedup is None:
+        return "speed-up not measured"
+    if f"{row.speedup:.1f}" == "1.0":
+        words = "as fast (1.0x)"
+    elif row.speedup > 1:
+        words = f"{row.speedup:.1f}x faster"
+    else:
+        words = f"{1 / row.speedup:.1f}x slower"
+    if row.baseline not in dense:
+        words += f" against {row.baseline}"
+    return f"estimated {words}" if row.speedup_estimated else words

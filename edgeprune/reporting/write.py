@@ -1,0 +1,118 @@
+"""The report: collect, put side by side, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeprune.environment import version_of
+from edgeprune.errors import OutputError, UsageError
+from edgeprune.files import check_parent_writable, write_text
+from edgeprune.progress import SILENT, Progress
+from edgeprune.reporting.collect import Collected, collect
+from edgeprune.reporting.document import BenchFacts, ReportData
+from edgeprune.reporting.models import build_models
+from edgeprune.reporting.page import html
+from edgeprune.reporting.panels import build_panels
+from edgeprune.reporting.rows import build_rows
+from edgeprune.reporting.tables import csv_text, markdown
+from edgeprune.reporting.wording import headline
+
+DEFAULT_TITLE = "Speed-up against accuracy on an unseen domain"
+
+WRITERS: dict[str, Callable[[ReportData], str]] = {
+    ".html": html,
+    ".md": markdown,
+    ".csv": csv_text,
+    ".json": ReportData.to_json,
+}
+
+
+def report(
+    runs: Sequence[Path],
+    output: Path,
+    *,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+    progress: Progress = SILENT,
+) -> ReportData:
+    """Write a report on ``runs`` to ``output``, in the format of its extension.
+
+    Args:
+        runs: artifact directories, directories that hold artifacts or ``bench.json`` files at
+            most two levels down, and bench result files.
+        output: ``.html`` (one self-contained page), ``.md``, ``.csv`` or ``.json``; replaced
+            atomically if it exists.
+        title: heading of the report.
+        notes: what a reader must know first; shown above everything else.
+        progress: is told what is being done.
+
+    Raises:
+        UsageError: if the extension is another one.
+        OutputError: if ``output`` cannot be written.
+        ResultError: if a run does not exist, holds nothing, or a bench result cannot be read.
+        ArtifactError: if the record of an artifact cannot be read.
+        UnavailableError: if Jinja2 or matplotlib is missing for an HTML page.
+    """
+    check_report_output(output)
+    progress.say("reading the runs")
+    data = build(collect(runs), title=title or DEFAULT_TITLE, notes=notes)
+    progress.say(f"writing {output}")
+    write_text(output, WRITERS[output.suffix.lower()](data))
+    return data
+
+
+def check_report_output(output: Path) -> None:
+    """Check extension and place of a report before any work.
+
+    Raises:
+        UsageError: if the extension is none of ``.html``, ``.md``, ``.csv``, ``.json``.
+        OutputError: if ``output`` is a directory or cannot be written.
+    """
+    if output.is_dir():
+        raise OutputError(f"output {str(output)!r} is a directory; a file was expected")
+    if output.suffix.lower() not in WRITERS:
+        raise UsageError(
+            f"output {str(output)!r} has extension {output.suffix!r};"
+            f" accepted: {', '.join(WRITERS)}"
+        )
+    check_parent_writable(output)
+
+
+def build(found: Collected, *, title: str, notes: Sequence[str] = ()) -> ReportData:
+    """Put what was collected side by side; text from files is made printable."""
+    models, model_warnings = build_models(found.artifacts)
+    rows, row_warnings = build_rows(found.artifacts, models, found.benches)
+    _, panel_notes = build_panels(rows)
+    bench_warnings = [
+        f"{bench.path.name}: {text}" for bench in found.benches for text in bench.result.warnings
+    ]
+    line, rule = headline(rows)
+    data = ReportData(
+        title=title,
+        headline=line,
+        headline_rule=rule,
+        notes=list(notes),
+        warnings=[*model_warnings, *row_warnings, *panel_notes, *bench_warnings],
+        rows=rows,
+        models=models,
+        benches=[
+            BenchFacts(path=str(bench.path), environment=bench.result.environment)
+            for bench in found.benches
+        ],
+        versions={"edgeprune": version_of("edgeprune") or "unknown"},
+    )
+    return ReportData.model_validate(_printable(data.model_dump(by_alias=True)))
+
+
+def _printable(value: Any) -> Any:
+    """Replace control, bidirectional and unpaired surrogate characters in all text."""
+    if isinstance(value, str):
+        spaced = " ".join(value.split()) if not value.isprintable() else value
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in spaced)
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(item) for item in value]
+    return value
