@@ -2,4 +2,6 @@
 
 from edgeprune.cli import run
 
-run()
+# A guard, since child processes that are spawned import this module again.
+if __name__ == "__main__":
+    run()

@@ -18,6 +18,7 @@ import typer
 from edgeprune.errors import EdgepruneError
 
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 app = typer.Typer(
     name="edgeprune",
@@ -72,10 +73,23 @@ def main(arguments: list[str] | None = None) -> int:
     command = typer.main.get_command(app)
     try:
         outcome = command.main(args=arguments, prog_name="edgeprune", standalone_mode=False)
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except EdgepruneError as error:
         return _failed(str(error), error.hint, error.exit_code)
+    except BrokenPipeError:
+        # The reader has gone, as in ``edgeprune ... | head``; nobody is left to be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except SystemExit as stop:  # the parser's own answer to the same is exit code 1
+        if isinstance(stop.__context__, BrokenPipeError):
+            return BROKEN_PIPE
+        raise
+    except ImportError as error:
+        return _failed(str(error), "edgeprune doctor says what is missing and how to add it", 3)
+    except OSError as error:
+        return _failed(str(error), None, 2)
     except Exception as error:
         # The parser's own errors, whose classes differ between typer's versions.
         if hasattr(error, "format_message"):
@@ -115,6 +129,9 @@ def _usage_error(error: Any) -> int:
         print(error.format_message(), file=sys.stderr)
         return 2
     message = " ".join(str(error.format_message()).split())
+    problems = getattr(error.__cause__, "errors", None)
+    if callable(problems):  # newer typer parses with pydantic, which leaves out the value
+        message = message.replace("Input should", f"{problems()[0]['input']!r} should", 1)
     return _failed(message[:1].lower() + message[1:], f"see {path} --help", 2)
 
 
