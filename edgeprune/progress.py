@@ -37,7 +37,13 @@ class SilentProgress:
 
 
 class TerminalProgress:
-    """Bars with the time left on a terminal's stderr; plain lines where stderr is no terminal."""
+    """Bars with the time left on a terminal's stderr; plain lines where stderr is no terminal.
+
+    ``live=False`` redraws when a step ends and not in between: no thread runs beside the work.
+    """
+
+    def __init__(self, *, live: bool = True) -> None:
+        self._live = live
 
     def track(
         self, items: Iterable[T], description: str, total: int, start: int = 0
@@ -62,11 +68,16 @@ class TerminalProgress:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        console = Console(stderr=True)
+        with RichProgress(
+            *columns, console=console, transient=True, auto_refresh=self._live
+        ) as bar:
             task = bar.add_task(description, total=total, completed=start)
             for item in items:
                 yield item
                 bar.advance(task)
+                if not self._live:
+                    bar.refresh()
 
     def say(self, message: str) -> None:
         """Write one line to stderr."""

@@ -1,0 +1,175 @@
+"""From what a person names to what a measuring process loads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.errors import ArtifactError, ModelError, UsageError
+from edgeprune.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from edgeprune.model import DenseOptions
+
+# Weights that are stored beside an ONNX file leave a small file; only those are worth parsing.
+EXTERNAL_DATA_LIMIT_BYTES = 32_000_000
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something to measure: a timm name, an artifact directory or an ONNX file.
+
+    ``dense`` says how a timm model is made; by default with random weights, since its speed
+    does not depend on them. ``label`` is the name in the result, by default the directory's,
+    the file's without its suffix, or timm's.
+    """
+
+    reference: str
+    dense: DenseOptions | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A candidate that was found: ``path`` is what the runtime loads."""
+
+    label: str
+    path: str
+    artifact: str | None = None
+    file: str | None = None
+    dense: dict[str, Any] | None = None
+    weights_bytes: int | None = None
+
+
+def find(candidates: Sequence[Candidate], runtime_format: str, runtime: str) -> list[Source]:
+    """Check that every candidate exists and suits the runtime, and give each its own label.
+
+    Raises:
+        ArtifactError: if a directory is no sound artifact.
+        ModelError: if a name is unknown, or a file is missing or damaged.
+        UsageError: if two candidates are the same, or an ONNX file is meant for torch.
+    """
+    sources = [_find(candidate, runtime_format, runtime) for candidate in candidates]
+    identities = [_identity(candidate) for candidate in candidates]
+    for index, candidate in enumerate(candidates):
+        if identities[index] in identities[:index]:
+            raise UsageError(
+                f"{candidate.reference!r} is named twice; a model is measured once per run"
+            )
+    labels = Counter(source.label for source in sources)
+    return [
+        source
+        if labels[source.label] == 1
+        else dataclasses.replace(source, label=f"{source.label} ({candidate.reference})")
+        for source, candidate in zip(sources, candidates, strict=True)
+    ]
+
+
+@contextmanager
+def loadable(
+    sources: Sequence[Source], runtime_format: str, progress: Progress = SILENT
+) -> Iterator[list[Source]]:
+    """Export what the runtime needs as ONNX into a scratch directory that lasts for the block.
+
+    Raises:
+        ArtifactError, ModelError: if a model cannot be loaded or exported.
+    """
+    with TemporaryDirectory(prefix="edgeprune-bench-") as scratch:
+        yield [
+            _export(source, Path(scratch) / f"{index}.onnx", progress)
+            if runtime_format == "onnx" and source.file is None
+            else source
+            for index, source in enumerate(sources)
+        ]
+
+
+def weights_bytes(path: Path) -> int:
+    """Return the size of an ONNX file, with the weights that it keeps in other files.
+
+    Raises:
+        ModelError: if it is no ONNX file.
+    """
+    size = path.stat().st_size
+    if size >= EXTERNAL_DATA_LIMIT_BYTES:
+        return size
+    import onnx
+
+    try:
+        graph = onnx.load(str(path), load_external_data=False).graph
+    except Exception as error:  # protobuf's, which is nobody's dependency here
+        raise ModelError(f"{str(path)!r} is not a readable ONNX file") from error
+    return size + sum(
+        int(entry.value)
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "length"
+    )
+
+
+def _identity(candidate: Candidate) -> Candidate:
+    path = Path(candidate.reference)
+    reference = str(path.resolve()) if path.exists() else candidate.reference
+    return dataclasses.replace(candidate, reference=reference, label=None)
+
+
+def _find(candidate: Candidate, runtime_format: str, runtime: str) -> Source:
+    reference, path = candidate.reference, Path(candidate.reference)
+    if path.suffix.lower() == ".onnx":
+        if runtime_format != "onnx":
+            raise UsageError(
+                f"runtime {runtime!r} cannot load the ONNX file {reference!r};"
+                " an artifact directory or a timm model name was expected",
+                hint="--runtime onnxruntime measures ONNX files",
+            )
+        if not path.is_file():
+            raise ModelError(f"ONNX file {reference!r} does not exist")
+        return Source(
+            label=candidate.label or path.stem,
+            path=str(path.absolute()),
+            file=reference,
+            weights_bytes=weights_bytes(path),
+        )
+    if path.is_dir():
+        from edgeprune.artifact import read_record
+
+        read_record(path)
+        label = candidate.label or path.resolve().name
+        return Source(label=label, path=str(path.absolute()), artifact=reference)
+    return _dense(candidate)
+
+
+def _dense(candidate: Candidate) -> Source:
+    reference = candidate.reference
+    if Path(reference).is_file():
+        raise ModelError(
+            f"{reference!r} is neither an .onnx file, an artifact directory nor a timm model"
+        )
+    if "/" in reference:
+        raise ArtifactError(f"{reference!r} does not exist")
+    from edgeprune.model import DenseOptions, check_name
+
+    check_name(reference)
+    options = dataclasses.asdict(candidate.dense or DenseOptions(pretrained=False))
+    if options["weights"] is not None:
+        options["weights"] = str(Path(options["weights"]).absolute())
+    return Source(label=candidate.label or reference, path=reference, dense=options)
+
+
+def _export(source: Source, path: Path, progress: Progress) -> Source:
+    from edgeprune.exporting.onnx import export_onnx
+    from edgeprune.loading import load_model
+    from edgeprune.model import DenseOptions
+
+    progress.say(f"exporting {source.label} to ONNX")
+    dense = None
+    if source.dense is not None:
+        weights = source.dense["weights"]
+        dense = DenseOptions(**{**source.dense, "weights": Path(weights) if weights else None})
+    export_onnx(load_model(source.path, dense), path)
+    return dataclasses.replace(source, path=str(path), weights_bytes=weights_bytes(path))

@@ -1,0 +1,33 @@
+"""Peak memory of this process, as the system counts it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+KIB = 1024
+
+
+def peak_rss_bytes() -> int | None:
+    """Return the largest resident set this process has had since it started, in bytes.
+
+    On Linux that is VmHWM: ru_maxrss survives exec and would report the peak of the process
+    that started this one if that was larger. None where the system does not say.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        status = ""
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * KIB
+    return _max_rss_bytes()
+
+
+def _max_rss_bytes() -> int | None:
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * KIB

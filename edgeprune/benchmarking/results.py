@@ -1,0 +1,148 @@
+"""From recordings to the result document: a pure function, no processes and no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeprune.benchmarking import context, stats
+from edgeprune.benchmarking.candidates import Source
+from edgeprune.benchmarking.rounds import Recording
+from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.benchmarking.workers import Peaks
+from edgeprune.schema import BenchResult, Comparison, Latency, Measurement, Memory
+
+BYTES_PER_MB = 1e6
+# hyperfine warns of any outlier; with thousands of calls some are always there.
+OUTLIER_LIMIT = 0.01
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All that is known of one model at one batch size; ``device`` as it was asked for."""
+
+    source: Source
+    job: Job
+    loaded: Loaded
+    recording: Recording
+    peaks: Peaks
+    device: str
+
+
+def summarise(
+    measured: Sequence[Measured],
+    *,
+    baseline: str | None,
+    environment: dict[str, Any],
+    seed: int,
+) -> BenchResult:
+    """Return the result document; ``baseline`` is the label that others are compared with."""
+    warnings = context.warnings(environment)
+    for entry in measured:
+        warnings += _warnings(entry)
+    return BenchResult(
+        environment=environment,
+        measurements=[_measurement(entry, seed) for entry in measured],
+        comparisons=_comparisons(measured, baseline, seed),
+        warnings=warnings,
+    )
+
+
+def latency(recording: Recording, seed: int) -> Latency:
+    """Return the statistics of one recording, in ms."""
+    samples = recording.samples
+    return Latency(
+        min=float(samples.min()),
+        p50=float(np.median(samples)),
+        p90=stats.percentile(samples, 90),
+        p95=stats.percentile(samples, 95),
+        p99=stats.percentile(samples, 99),
+        mean=float(samples.mean()),
+        std=float(samples.std(ddof=1)),
+        ci95=stats.median_interval(recording.rounds, seed=seed),
+    )
+
+
+def _measurement(entry: Measured, seed: int) -> Measurement:
+    source, job, loaded = entry.source, entry.job, entry.loaded
+    weights = source.weights_bytes if source.weights_bytes is not None else loaded.weights_bytes
+    times = latency(entry.recording, seed)
+    return Measurement(
+        model=source.label,
+        artifact=source.artifact,
+        file=source.file,
+        runtime=job.runtime,
+        device=entry.device,
+        precision=loaded.precision,
+        batch=job.batch,
+        threads=job.threads,
+        latency_ms=times,
+        throughput_ips=job.batch * 1000 / times.mean,
+        memory_mb=Memory(
+            weights=_mb(weights),
+            peak_rss=_mb(entry.peaks.rss_bytes),
+            device_peak=_mb(entry.peaks.device_bytes),
+        ),
+        energy_mj=None,
+        samples=len(entry.recording.samples),
+        estimated=False,
+        macs=loaded.macs,
+        params=loaded.params,
+        warmup=entry.recording.warmup.calls,
+        stop=entry.recording.warmup.stop,
+        rounds=len(entry.recording.rounds),
+        fingerprint=loaded.fingerprint,
+    )
+
+
+def _comparisons(measured: Sequence[Measured], baseline: str | None, seed: int) -> list[Comparison]:
+    """Compare each model with the baseline of the same batch size, which shared its rounds."""
+    bases = {entry.job.batch: entry for entry in measured if entry.source.label == baseline}
+    found = []
+    for entry in measured:
+        base = bases.get(entry.job.batch)
+        if base is None or entry is base:
+            continue
+        ratio, interval = stats.speedup(base.recording.rounds, entry.recording.rounds, seed=seed)
+        found.append(
+            Comparison(
+                model=entry.source.label,
+                baseline=base.source.label,
+                batch=entry.job.batch,
+                speedup=ratio,
+                ci95=interval,
+                macs_ratio=_ratio(base.loaded.macs, entry.loaded.macs),
+            )
+        )
+    return found
+
+
+def _warnings(entry: Measured) -> list[str]:
+    where = f"{entry.source.label}, batch {entry.job.batch}"
+    recording = entry.recording
+    found = []
+    if recording.warmup.stop != "stable":
+        found.append(f"{where}: the rate had not settled when the time for warm-up ran out")
+    if recording.restless:
+        found.append(f"{where}: its threads kept running after {recording.restless} rounds")
+    share = stats.outlier_share(recording.samples)
+    if share > OUTLIER_LIMIT:
+        found.append(f"{where}: {share:.1%} of the calls are outliers; is the machine quiet?")
+    least = stats.MIN_SAMPLES[90]
+    if len(recording.samples) < least:
+        found.append(
+            f"{where}: {len(recording.samples)} calls, too few for p90 and above"
+            f" ({least} are needed); use a longer --min-time"
+        )
+    return found
+
+
+def _ratio(base: int | None, model: int | None) -> float | None:
+    return base / model if base and model else None
+
+
+def _mb(size: int | None) -> float | None:
+    return size / BYTES_PER_MB if size is not None else None

@@ -1,0 +1,124 @@
+"""Warm-up and interleaved rounds: what is measured when. Knows no runtime, only workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgeprune.benchmarking.stats import Samples
+from edgeprune.benchmarking.workers import Round, Worker
+from edgeprune.progress import SILENT, Progress
+
+# Warm-up: windows until the rates of three in a row lie within 5 %; so many seconds of calls in
+# windows are the most that a model gets.
+WARMUP_WINDOW_S = 0.1
+WARMUP_WINDOWS = 3
+WARMUP_TOLERANCE = 0.05
+WARMUP_CAP_S = 5.0
+
+# Rounds: enough of them for an interval, short enough that both sides see the same machine.
+ROUND_S = 0.15
+MIN_ROUNDS = 15
+MAX_ROUNDS = 60
+# Before the timed calls of a round: caches, clocks and sleeping threads come back.
+LEAD_IN_S = 0.02
+
+NS_PER_MS = 1e6
+
+
+@dataclass
+class WarmUp:
+    """How the warm-up of one model went; ``stop`` is ``stable`` or ``cap`` (the time ran out).
+
+    ``call_s`` is the median call of the last window, ``rates`` are calls per second.
+    """
+
+    calls: int = 0
+    call_s: float = 0.0
+    rates: list[float] = field(default_factory=list)
+    spent_s: float = 0.0
+    stop: str | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What was measured of one model: latencies in ms by round, and its warm-up."""
+
+    rounds: tuple[Samples, ...]
+    warmup: WarmUp
+    restless: int = 0
+
+    @property
+    def samples(self) -> Samples:
+        """All latencies in ms."""
+        return np.concatenate(self.rounds)
+
+
+def measure(
+    workers: Sequence[Worker],
+    *,
+    min_time_s: float,
+    seed: int,
+    progress: Progress = SILENT,
+    description: str = "measure",
+) -> list[Recording]:
+    """Warm all workers up, then measure them in rounds.
+
+    In every round each worker has its turn, in an order drawn from ``seed``; the others sleep.
+    Each is timed for at least ``min_time_s`` seconds in all.
+    """
+    warmups = warm_up(workers, cap_s=WARMUP_CAP_S)
+    count = round_count(min_time_s, max(warmup.call_s for warmup in warmups))
+    generator = np.random.default_rng(seed)
+    recorded: list[list[Round]] = [[] for _ in workers]
+    for _ in progress.track(range(count), description, total=count):
+        for index in generator.permutation(len(workers)):
+            recorded[index].append(workers[index].round(min_time_s / count, LEAD_IN_S))
+    return [
+        Recording(
+            rounds=tuple(np.asarray(r.samples_ns, np.float64) / NS_PER_MS for r in rounds),
+            warmup=warmup,
+            restless=sum(not r.idle for r in rounds),
+        )
+        for rounds, warmup in zip(recorded, warmups, strict=True)
+    ]
+
+
+def warm_up(workers: Sequence[Worker], *, cap_s: float) -> list[WarmUp]:
+    """Run windows of every worker in turn until its rate has settled or filled ``cap_s``."""
+    states = [WarmUp() for _ in workers]
+    while any(state.stop is None for state in states):
+        for worker, state in zip(workers, states, strict=True):
+            if state.stop is None:
+                _window(worker, state, cap_s)
+    return states
+
+
+def round_count(min_time_s: float, slowest_call_s: float) -> int:
+    """Return into how many rounds ``min_time_s`` is divided.
+
+    Models whose calls take longer than a round get the fewest that still give an interval.
+    """
+    wanted = min_time_s / max(ROUND_S, slowest_call_s)
+    return int(min(max(wanted, MIN_ROUNDS), MAX_ROUNDS))
+
+
+def settled(rates: Sequence[float]) -> bool:
+    """Tell whether the last windows' rates lie close enough together."""
+    last = rates[-WARMUP_WINDOWS:]
+    return len(last) == WARMUP_WINDOWS and max(last) <= (1 + WARMUP_TOLERANCE) * min(last)
+
+
+def _window(worker: Worker, state: WarmUp, cap_s: float) -> None:
+    window = worker.round(WARMUP_WINDOW_S, LEAD_IN_S)
+    seconds = sum(window.samples_ns) / 1e9
+    state.spent_s += seconds
+    state.calls += len(window.samples_ns) + window.lead_in
+    state.call_s = float(np.median(window.samples_ns)) / 1e9
+    state.rates.append(len(window.samples_ns) / seconds)
+    if settled(state.rates):
+        state.stop = "stable"
+    elif state.spent_s >= cap_s:
+        state.stop = "cap"

@@ -1,0 +1,159 @@
+"""ONNX Runtime. Runs in the measuring process, which must load nothing else: no torch, no onnx."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.errors import ModelError, UnavailableError, UsageError
+
+FORMAT = "onnx"
+PACKAGES = ("onnxruntime", "numpy")
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxSession:
+    """An ONNX Runtime session with input and output bound once, on the device."""
+
+    def __init__(self, session: Any, job: Job) -> None:
+        self.loaded = _inspect(session, job)
+        shape = (job.batch, 3, self.loaded.img_size, self.loaded.img_size)
+        images = np.random.default_rng(job.seed).standard_normal(shape, dtype=np.float32)
+        name = session.get_inputs()[0].name
+        if job.device == "cpu":
+            self._call: Callable[[], object] = partial(session.run, None, {name: images})
+        else:
+            self._call = _bound(session, name, images, job.device)
+
+    def run(self) -> None:
+        """Run one batch."""
+        self._call()
+
+    def device_peak_bytes(self) -> int | None:
+        """Return None: ONNX Runtime does not tell."""
+        return None
+
+
+def load(job: Job) -> OnnxSession:
+    """Load an ONNX file and run it once.
+
+    Raises:
+        ModelError: if ONNX Runtime cannot read or run it, or it does not take images.
+        UsageError: if its batch size is fixed and another one was asked for.
+        UnavailableError: if the device is not there, or cannot run the whole model.
+    """
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(4)
+    provider = PROVIDERS[job.device]
+    if provider not in onnxruntime.get_available_providers():
+        raise UnavailableError(
+            f"ONNX Runtime has no {job.device} here: this build offers "
+            + ", ".join(onnxruntime.get_available_providers()),
+            hint="pip install onnxruntime-gpu" if job.device == "cuda" else None,
+        )
+    options = _options(onnxruntime, job)
+    try:
+        session = onnxruntime.InferenceSession(job.source, options, providers=[provider])
+    except Exception as error:
+        raise _load_error(job, error) from error
+    if session.get_providers()[0] != provider:
+        raise UnavailableError(f"ONNX Runtime could not start {job.device} on this machine")
+    prepared = OnnxSession(session, job)
+    try:
+        prepared.run()
+    except Exception as error:
+        raise ModelError(
+            f"{job.name!r} fails in ONNX Runtime with batch {job.batch}: {_brief(error)}"
+        ) from error
+    return prepared
+
+
+def _options(onnxruntime: Any, job: Job) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = job.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    if job.device != "cpu":
+        # Otherwise what the device cannot do runs on the CPU without a word.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def _bound(
+    session: Any, name: str, images: np.ndarray[Any, Any], device: str
+) -> Callable[[], None]:
+    """Return a call that runs on data which stays on the device, and waits for the end."""
+    import onnxruntime
+
+    binding = session.io_binding()
+    binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(images, device, 0))
+    for output in session.get_outputs():
+        binding.bind_output(output.name, device)
+
+    def run() -> None:
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+
+    return run
+
+
+def _inspect(session: Any, job: Job) -> Loaded:
+    """Read the input's shape and edgeprune's metadata; check that images of the batch fit."""
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        raise ModelError(f"{job.name!r} has {len(inputs)} inputs; one, of images, was expected")
+    shape = inputs[0].shape
+    if inputs[0].type != "tensor(float)" or len(shape) != 4 or shape[1] != 3:
+        raise ModelError(
+            f"{job.name!r} takes {inputs[0].type} of shape {shape};"
+            " tensor(float) of shape [batch, 3, size, size] was expected"
+        )
+    if isinstance(shape[0], int) and shape[0] != job.batch:
+        raise UsageError(
+            f"{job.name!r} has the fixed batch size {shape[0]}; --batch {job.batch} was asked for"
+        )
+    metadata = session.get_modelmeta().custom_metadata_map
+    return Loaded(
+        img_size=_img_size(shape, metadata, job.name),
+        precision=metadata.get("edgeprune.precision", "fp32"),
+        macs=_count(metadata, "edgeprune.macs"),
+        params=_count(metadata, "edgeprune.params"),
+        fingerprint=metadata.get("edgeprune.fingerprint") or None,
+    )
+
+
+def _img_size(shape: list[Any], metadata: dict[str, str], name: str) -> int:
+    if isinstance(shape[2], int) and shape[2] == shape[3]:
+        return shape[2]
+    if isinstance(shape[2], int) or isinstance(shape[3], int):
+        raise ModelError(f"{name!r} takes images of {shape[2]}x{shape[3]}; square ones are needed")
+    try:
+        return int(json.loads(metadata["edgeprune.preprocess"])["img_size"])
+    except (KeyError, TypeError, ValueError):
+        raise ModelError(
+            f"{name!r} takes images of any size and its metadata name none",
+            hint="export it with a fixed image size",
+        ) from None
+
+
+def _count(metadata: dict[str, str], key: str) -> int | None:
+    text = metadata.get(key, "")
+    return int(text) if text.isdigit() else None
+
+
+def _load_error(job: Job, error: Exception) -> Exception:
+    if job.device != "cpu":
+        return UnavailableError(
+            f"ONNX Runtime cannot run the whole of {job.name!r} on {job.device}: {_brief(error)}"
+        )
+    return ModelError(f"ONNX Runtime cannot load {job.name!r}: {_brief(error)}")
+
+
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,85 @@
+"""PyTorch, eager mode. Runs in the measuring process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.errors import ModelError, UnavailableError
+
+FORMAT = "model"
+PACKAGES = ("torch", "timm", "numpy")
+
+
+class TorchSession:
+    """A module in eager mode, with one batch of random images on its device."""
+
+    def __init__(self, module: Any, images: Any, loaded: Loaded) -> None:
+        self._module = module
+        self._images = images
+        self.loaded = loaded
+
+    def run(self) -> None:
+        """Run one batch, and wait for the device."""
+        import torch
+
+        with torch.inference_mode():
+            self._module(self._images)
+        if self._images.is_cuda:
+            torch.cuda.synchronize()
+
+    def device_peak_bytes(self) -> int | None:
+        """Return the most memory that torch has held on the device; None on the CPU."""
+        import torch
+
+        return torch.cuda.max_memory_allocated() if self._images.is_cuda else None
+
+
+def load(job: Job) -> TorchSession:
+    """Load an artifact or make a dense timm model, and run it once.
+
+    Raises:
+        ArtifactError: if the artifact is not sound.
+        ModelError: if there is no such model, or it fails with this batch size.
+        UnavailableError: if torch cannot use the device.
+    """
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(job.threads)
+    torch.set_num_interop_threads(1)
+    if job.device == "cuda" and not torch.cuda.is_available():
+        raise UnavailableError("torch finds no CUDA device on this machine")
+
+    from edgeprune.loading import load_model
+
+    model = load_model(job.source, _dense_options(job.dense))
+    shape = (job.batch, 3, model.record.img_size, model.record.img_size)
+    images = np.random.default_rng(job.seed).standard_normal(shape, dtype=np.float32)
+    module = model.module.eval().to(job.device)
+    tensors = [*module.parameters(), *module.buffers()]
+    loaded = Loaded(
+        img_size=model.record.img_size,
+        precision="fp32",
+        macs=model.record.pruned.macs,
+        params=model.record.pruned.params,
+        weights_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        fingerprint=model.record.weights_sha256 or None,
+    )
+    session = TorchSession(module, torch.from_numpy(images).to(job.device), loaded)
+    try:
+        session.run()
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise ModelError(f"{job.name!r} fails in torch with batch {job.batch}: {first}") from error
+    return session
+
+
+def _dense_options(fields: dict[str, Any] | None) -> Any:
+    from edgeprune.model import DenseOptions
+
+    if fields is None:
+        return None
+    weights = fields.get("weights")
+    return DenseOptions(**{**fields, "weights": Path(weights) if weights else None})

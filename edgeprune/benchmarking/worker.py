@@ -1,0 +1,121 @@
+"""The process that measures: ``python -m edgeprune.benchmarking.worker``.
+
+One JSON document per line, a request on stdin and a reply on stdout. Requests: ``load`` (a job),
+``round`` (seconds of timed calls after seconds of calls that are not recorded) and ``memory``.
+The end of stdin ends the process. What libraries print goes to stderr.
+
+It imports its runtime and nothing else that is heavy, since its memory is part of the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from edgeprune.benchmarking import memory, runtimes
+from edgeprune.benchmarking.runtimes.base import Job, Session
+from edgeprune.errors import EdgepruneError
+
+# Thread pools spin for a while after a call (ONNX Runtime: 45 ms here, over a second elsewhere),
+# which would disturb the round of the next process. So a round ends when this process has come
+# to rest. The kernel books other threads' time in ticks of up to 10 ms.
+IDLE_POLL_S = 0.02
+IDLE_SHARE = 0.1
+IDLE_LIMIT_S = 3.0
+
+
+def timed_calls(
+    call: Callable[[], None],
+    seconds: float,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> list[int]:
+    """Call until ``seconds`` have passed, at least once; return each call's nanoseconds."""
+    samples = []
+    start = clock()
+    deadline = start + int(seconds * 1e9)
+    while True:
+        start = clock()
+        call()
+        end = clock()
+        samples.append(end - start)
+        if end >= deadline:
+            return samples
+
+
+def wait_until_idle(limit_s: float = IDLE_LIMIT_S) -> bool:
+    """Sleep until no thread of this process computes any more; False if one still does."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        used, start = time.process_time(), time.perf_counter()
+        time.sleep(IDLE_POLL_S)
+        if time.process_time() - used < IDLE_SHARE * (time.perf_counter() - start):
+            return True
+    return False
+
+
+def serve(requests: TextIO, replies: TextIO) -> None:
+    """Answer requests until there are no more, or one fails in a way that a person should read."""
+    session: Session | None = None
+    for line in requests:
+        request = json.loads(line)
+        try:
+            if request["request"] == "load":
+                session = _load(Job(**request["job"]))
+                reply: dict[str, Any] = dataclasses.asdict(session.loaded)
+            elif session is None:
+                raise ValueError(f"{request['request']!r} before 'load'")
+            elif request["request"] == "round":
+                reply = _round(session, request["seconds"], request["lead_in_s"])
+            else:
+                reply = {
+                    "peak_rss_bytes": memory.peak_rss_bytes(),
+                    "device_peak_bytes": session.device_peak_bytes(),
+                }
+        except EdgepruneError as error:
+            reply = {"error": type(error).__name__, "message": str(error), "hint": error.hint}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def _load(job: Job) -> Session:
+    session = runtimes.get(job.runtime).load(job)
+    gc.collect()
+    gc.freeze()
+    wait_until_idle()
+    return session
+
+
+def _round(session: Session, seconds: float, lead_in_s: float) -> dict[str, Any]:
+    gc.disable()
+    try:
+        lead_in = timed_calls(session.run, lead_in_s)
+        samples = timed_calls(session.run, seconds)
+    finally:
+        gc.enable()
+    return {"samples_ns": samples, "lead_in": len(lead_in), "idle": wait_until_idle()}
+
+
+def main() -> None:
+    """Serve the parent on stdin and stdout; Ctrl-C is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Keep the reply channel to ourselves: file descriptor 1, where C libraries print, becomes
+    # stderr.
+    channel = os.dup(1)
+    os.dup2(2, 1)
+    with os.fdopen(channel, "w", encoding="utf-8") as replies:
+        try:
+            serve(sys.stdin, replies)
+        except BrokenPipeError:
+            # The parent has gone. Point the buffer elsewhere, so that closing it is no error.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), channel)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""The seam between the harness and what it measures: start a worker, ask it for rounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Any, Protocol
+
+from edgeprune import errors
+from edgeprune.benchmarking.runtimes.base import Job, Loaded
+
+# Read by OpenMP, MKL, OpenBLAS, BLIS, NumExpr and Accelerate when they are loaded.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+EXIT_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Peak memory of a worker in bytes: resident, and on its device; None where not known."""
+
+    rss_bytes: int | None
+    device_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Round:
+    """Timed calls in nanoseconds, and how many calls before them were not recorded.
+
+    ``idle`` is False if threads were still running when the worker gave up waiting for them.
+    """
+
+    samples_ns: Sequence[int]
+    lead_in: int = 0
+    idle: bool = True
+
+
+class Worker(Protocol):
+    """One model in a process of its own."""
+
+    def load(self) -> Loaded:
+        """Load the model and run it once."""
+        ...
+
+    def round(self, seconds: float, lead_in_s: float) -> Round:
+        """Run unrecorded calls for ``lead_in_s``, then timed ones for ``seconds``, one at least."""
+        ...
+
+    def peaks(self) -> Peaks:
+        """Return the peak memory so far."""
+        ...
+
+
+WorkerFactory = Callable[[Job], AbstractContextManager[Worker]]
+
+
+class SubprocessWorker:
+    """A real worker process; leaving the ``with`` block ends and reaps it, whatever happened."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __enter__(self) -> SubprocessWorker:
+        self._stderr = tempfile.TemporaryFile()
+        self._process: subprocess.Popen[str] = subprocess.Popen(
+            [sys.executable, "-m", "edgeprune.benchmarking.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            encoding="utf-8",
+            env=worker_environment(self._job.threads),
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._pipe(self._process.stdin).close()
+                self._process.wait(EXIT_TIMEOUT_S)
+        except (subprocess.TimeoutExpired, BrokenPipeError):
+            pass  # it is killed below
+        finally:
+            self._process.kill()
+            self._process.wait()
+            self._pipe(self._process.stdout).close()
+            self._stderr.close()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the worker."""
+        return self._process.pid
+
+    def load(self) -> Loaded:
+        """Load the model.
+
+        Raises:
+            EdgepruneError: what the worker says is wrong with the model or the device.
+            UnavailableError: if the worker dies.
+        """
+        return Loaded(**self._ask("load", job=dataclasses.asdict(self._job)))
+
+    def round(self, seconds: float, lead_in_s: float) -> Round:
+        """Measure. Raises UnavailableError if the worker dies."""
+        return Round(**self._ask("round", seconds=seconds, lead_in_s=lead_in_s))
+
+    def peaks(self) -> Peaks:
+        """Return the peak memory so far. Raises UnavailableError if the worker dies."""
+        reply = self._ask("memory")
+        return Peaks(reply["peak_rss_bytes"], reply["device_peak_bytes"])
+
+    def _ask(self, request: str, **fields: Any) -> dict[str, Any]:
+        stdin = self._pipe(self._process.stdin)
+        try:
+            stdin.write(json.dumps({"request": request, **fields}) + "\n")
+            stdin.flush()
+            line = self._pipe(self._process.stdout).readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise self._death()
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            kind: type[errors.EdgepruneError] = getattr(errors, reply["error"])
+            raise kind(reply["message"], hint=reply["hint"])
+        return reply
+
+    def _death(self) -> errors.UnavailableError:
+        code = self._process.wait()
+        self._stderr.seek(0)
+        text = self._stderr.read().decode("utf-8", errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        last = f": {lines[-1][:300]}" if lines else ""
+        return errors.UnavailableError(
+            f"the process that measured {self._job.name!r} died ({how}){last}",
+            hint="the machine may be out of memory" if code == -signal.SIGKILL else None,
+        )
+
+    @staticmethod
+    def _pipe(stream: IO[str] | None) -> IO[str]:
+        if stream is None:
+            raise ValueError("the worker was started without pipes")
+        return stream
+
+
+class RecordedWorker:
+    """A worker that plays back what it is given: for tests of the harness, without a runtime.
+
+    Rounds are taken from ``rounds`` in order and start over at the end; ``calls`` lists what was
+    asked of it.
+    """
+
+    def __init__(
+        self,
+        rounds: Sequence[Sequence[int]],
+        loaded: Loaded | None = None,
+        peaks: Peaks | None = None,
+    ) -> None:
+        self._rounds = rounds
+        self._loaded = loaded or Loaded(img_size=32, precision="fp32")
+        self._peaks = peaks or Peaks(None, None)
+        self._next = 0
+        self.calls: list[str] = []
+
+    def __enter__(self) -> RecordedWorker:
+        self.calls.append("start")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.calls.append("end")
+
+    def load(self) -> Loaded:
+        """Return the recorded facts."""
+        self.calls.append("load")
+        return self._loaded
+
+    def round(self, seconds: float, lead_in_s: float) -> Round:
+        """Return the next recorded round."""
+        self.calls.append("round")
+        samples = self._rounds[self._next % len(self._rounds)]
+        self._next += 1
+        return Round(samples)
+
+    def peaks(self) -> Peaks:
+        """Return the recorded peaks."""
+        self.calls.append("peaks")
+        return self._peaks
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Return the environment of a worker: the number of threads for every library it may load."""
+    return {
+        **os.environ,
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+        "MKL_DYNAMIC": "FALSE",
+        # Modules of the same name in the current directory must not be imported.
+        "PYTHONSAFEPATH": "1",
+    }

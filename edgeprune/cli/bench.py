@@ -1,0 +1,158 @@
+"""``edgeprune bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeprune.cli import app, options
+from edgeprune.cli.render import count, quiet_stdout, show
+from edgeprune.errors import OutputError, one_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgeprune.schema import BenchResult, Comparison, Measurement
+
+PRECISIONS = ("fp32",)
+
+
+@app.command("bench")
+def bench(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL_OR_FILE...", help="timm model names, artifact directories, .onnx files."
+        ),
+    ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL_OR_FILE",
+            help="Measured in the same rounds; the others' speed-up is over it.",
+        ),
+    ] = None,
+    runtime: Annotated[
+        str, typer.Option(help="onnxruntime (models are exported first) or torch (eager).")
+    ] = "onnxruntime",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or a device profile.")] = "cpu",
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Batch size; repeatable. Default: 1.")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Compute threads of every library. Default: all available cores."),
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+    min_time: Annotated[
+        float,
+        typer.Option(
+            metavar="S", help="Seconds of timed calls per model and batch size, at least."
+        ),
+    ] = 3.0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Also write the JSON document here."),
+    ] = None,
+    num_classes: options.NumClasses = None,
+    img_size: options.ImgSize = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained/--no-pretrained",
+            help="Weights of dense timm models: from the hub, or random. Speed does not depend on"
+            " them.",
+        ),
+    ] = False,
+    weights: options.Weights = None,
+    seed: options.Seed = 0,
+    json_: options.Json = False,
+) -> None:
+    """Measure latency, throughput and memory, side by side with a baseline."""
+    from edgeprune.benchmarking import runtimes
+    from edgeprune.files import check_parent_writable, write_text
+
+    runtimes.check(runtime)
+    one_of(precision, "precision", PRECISIONS)
+    if output is not None:
+        if output.is_dir():
+            raise OutputError(f"output {str(output)!r} is a directory; a file was expected")
+        check_parent_writable(output)
+    with quiet_stdout():
+        from edgeprune.benchmarking import Candidate
+        from edgeprune.benchmarking import bench as run
+        from edgeprune.progress import TerminalProgress
+
+        dense = None
+        if (num_classes, img_size, weights, pretrained) != (None, None, None, False):
+            from edgeprune.model import DenseOptions
+
+            dense = DenseOptions(num_classes, img_size, pretrained, weights, seed)
+        result = run(
+            [Candidate(name, dense) for name in models],
+            baseline=Candidate(baseline, dense) if baseline is not None else None,
+            runtime=runtime,
+            device=device,
+            batches=batch or [1],
+            threads=threads,
+            min_time_s=min_time,
+            seed=seed,
+            # A bar that redraws by itself would compete with what is measured.
+            progress=TerminalProgress(live=False),
+        )
+        if output is not None:
+            write_text(output, result.to_json())
+    show(result, json_, lambda console: _table(console, result))
+
+
+def _table(console: Console, result: BenchResult) -> None:
+    """Draw one row per model and batch, MACs beside measured time: the two differ."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    first = result.measurements[0]
+    threads = f"{first.threads} thread{'s' if first.threads > 1 else ''}"
+    table = Table(
+        title=f"{first.runtime}, {first.device}, {first.precision}, {threads}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("model", overflow="fold")
+    headers = ("batch", "p50\nms", "p95\nms", "img/s", "peak\nMB", "MACs", "fewer\nMACs")
+    for header in (*headers, "faster\n[95 %]"):
+        table.add_column(header, justify="right", no_wrap=True)
+    compared = {(row.model, row.batch): row for row in result.comparisons}
+    for row in result.measurements:
+        table.add_row(*_cells(row, compared.get((row.model, row.batch))))
+    console.print(table)
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False)
+
+
+def _cells(row: Measurement, comparison: Comparison | None) -> tuple[str, ...]:
+    ratio = speedup = ""
+    if comparison is not None:
+        low, high = comparison.ci95
+        speedup = f"{comparison.speedup:.2f}x [{low:.2f}, {high:.2f}]"
+        ratio = f"{comparison.macs_ratio:.2f}x" if comparison.macs_ratio is not None else "-"
+    return (
+        row.model,
+        str(row.batch),
+        _number(row.latency_ms.p50),
+        _number(row.latency_ms.p95),
+        _number(row.throughput_ips),
+        _number(row.memory_mb.peak_rss),
+        count(row.macs) if row.macs is not None else "-",
+        ratio,
+        speedup,
+    )
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits, whole numbers from 1000 on."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from onnx_files import write_mlp
+
+from edgeprune.benchmarking import Candidate, bench
+from edgeprune.benchmarking.context import cpu_limit, describe, warnings
+from edgeprune.benchmarking.harness import check_settings
+from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.benchmarking.workers import Peaks, RecordedWorker
+from edgeprune.environment import available_cores
+from edgeprune.errors import ModelError, UsageError
+from edgeprune.schema import BenchResult, parse_document
+
+MS = 1_000_000
+
+
+def play(job: Job) -> RecordedWorker:
+    """The baseline takes 8 ms a call, whatever else 2 ms."""
+    slow = job.name.startswith("dense")
+    latency = (8 if slow else 2) * job.batch * MS
+    return RecordedWorker(
+        [[latency] * 7],
+        Loaded(img_size=8, precision="fp32", macs=600 if slow else 100, fingerprint="f"),
+        Peaks(rss_bytes=50_000_000, device_bytes=None),
+    )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    return str(write_mlp(tmp_path / "dense.onnx")), str(write_mlp(tmp_path / "half.onnx", width=8))
+
+
+def test_the_document_holds_what_was_measured(files: tuple[str, str]) -> None:
+    dense, half = files
+    result = bench([half], baseline=dense, batches=(1, 4), threads=1, start=play)
+    assert [(m.model, m.batch) for m in result.measurements] == [
+        ("dense", 1),
+        ("half", 1),
+        ("dense", 4),
+        ("half", 4),
+    ]
+    last = result.measurements[-1]
+    assert (last.file, last.artifact, last.threads, last.stop) == (half, None, 1, "stable")
+    assert (last.samples, last.rounds) == (140, 20)
+    assert last.latency_ms.p50 == last.latency_ms.p95 == 8.0
+    assert last.latency_ms.p99 is None
+    assert last.throughput_ips == pytest.approx(500)
+    assert last.memory_mb.peak_rss == 50.0
+    assert last.memory_mb.weights == pytest.approx(Path(half).stat().st_size / 1e6)
+    assert last.fingerprint == "f"
+    assert [(c.batch, c.speedup, c.ci95, c.macs_ratio) for c in result.comparisons] == [
+        (1, 4.0, (4.0, 4.0), 6.0),
+        (4, 4.0, (4.0, 4.0), 6.0),
+    ]
+    assert parse_document(json.loads(result.to_json()), "x", BenchResult, ModelError) == result
+
+
+def test_without_a_baseline_nothing_is_compared(files: tuple[str, str]) -> None:
+    result = bench(list(files), threads=1, start=play)
+    assert len(result.measurements) == 2
+    assert result.comparisons == []
+
+
+def test_all_workers_of_a_batch_live_together_and_end_with_it(files: tuple[str, str]) -> None:
+    events: list[str] = []
+
+    class Watched(RecordedWorker):
+        def __init__(self, job: Job) -> None:
+            super().__init__([[2 * MS] * 70])
+            self.job = job
+
+        def __enter__(self) -> Watched:
+            events.append(f"+{self.job.name}{self.job.batch}")
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            events.append(f"-{self.job.name}{self.job.batch}")
+
+    bench([files[1]], baseline=files[0], batches=(1, 2), threads=1, start=Watched)
+    first, second = events[:4], events[4:]
+    assert first == ["+dense1", "+half1", "-half1", "-dense1"]
+    assert second == ["+dense2", "+half2", "-half2", "-dense2"]
+
+
+def test_models_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        paths.append(str(write_mlp(tmp_path / folder / "net.onnx")))
+    names = [m.model for m in bench(paths, threads=1, start=play).measurements]
+    assert names == [f"net ({path})" for path in paths]
+    labelled = [Candidate(paths[0], label="dense"), Candidate(paths[1], label="pruned")]
+    names = [m.model for m in bench(labelled, threads=1, start=play).measurements]
+    assert names == ["dense", "pruned"]
+
+
+def test_a_model_is_not_its_own_baseline_and_is_named_once(files: tuple[str, str]) -> None:
+    with pytest.raises(UsageError, match="both the model and its baseline"):
+        bench([files[0]], baseline=files[0], start=play)
+    with pytest.raises(UsageError, match="named twice"):
+        bench([files[0], files[0]], start=play)
+    result = bench(list(files), baseline=files[0], threads=1, start=play)
+    assert [c.model for c in result.comparisons] == ["half"]
+
+
+def test_warnings_are_honest(files: tuple[str, str]) -> None:
+    def noisy(job: Job) -> RecordedWorker:
+        return RecordedWorker([[10 * MS, 12 * MS, 11 * MS], [13 * MS, 11 * MS, 900 * MS]])
+
+    found = " | ".join(bench([files[0]], threads=1, min_time_s=0.1, start=noisy).warnings)
+    assert "had not settled" in found
+    assert "45 calls, too few for p90" in found
+    assert "of the calls are outliers" in found
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    assert check_settings((1,), None, 1.0) == available_cores()
+    for batches, threads, seconds in [((0,), 1, 1.0), ((), 1, 1.0), ((1,), 0, 1.0)]:
+        with pytest.raises(UsageError):
+            check_settings(batches, threads, seconds)
+    for seconds in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="min-time"):
+            check_settings((1,), 1, seconds)
+
+
+def test_the_machine_is_described_from_the_system_files(tmp_path: Path) -> None:
+    cpufreq = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
+    cpufreq.mkdir(parents=True)
+    (cpufreq / "scaling_governor").write_text("powersave\n")
+    (cpufreq / "scaling_cur_freq").write_text("1800000\n")
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (group / "cpu.max").write_text("50000 100000\n")
+    facts = describe(64, ("numpy",), tmp_path)
+    assert (facts["governor"], facts["frequency_mhz"], facts["cpu_limit"]) == (
+        "powersave",
+        1800.0,
+        0.5,
+    )
+    assert facts["versions"].keys() == {"edgeprune", "numpy"}
+    text = " | ".join(warnings({**facts, "load_average": 3.0, "available_cores": 2}))
+    for part in ("load average was 3.00", "powersave", "64 threads share 2", "may use 0.5 cores"):
+        assert part in text
+    (group / "cpu.max").write_text("max 100000\n")
+    assert cpu_limit(tmp_path) is None
+    (group / "cpu.max").unlink()
+    assert cpu_limit(tmp_path) is None
+
+
+def test_real_processes_with_onnxruntime(tmp_path: Path) -> None:
+    dense = write_mlp(tmp_path / "dense.onnx", width=512, depth=6)
+    half = write_mlp(tmp_path / "half.onnx", width=64, depth=2)
+    result = bench([str(half)], baseline=str(dense), threads=1, min_time_s=0.3)
+    (comparison,) = result.comparisons
+    low, high = comparison.ci95
+    assert low <= comparison.speedup <= high
+    assert low > 2
+    for row in result.measurements:
+        times = row.latency_ms
+        assert 0 < times.min <= times.ci95[0] <= times.p50 <= times.ci95[1]
+        assert row.memory_mb.peak_rss

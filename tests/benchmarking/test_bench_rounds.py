@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgeprune.benchmarking import rounds
+from edgeprune.benchmarking.rounds import WARMUP_WINDOWS, measure, round_count, settled, warm_up
+from edgeprune.benchmarking.workers import RecordedWorker, Round
+
+MS = 1_000_000
+
+
+class Logged(RecordedWorker):
+    """Writes its name into a common log at each turn."""
+
+    def __init__(self, name: str, log: list[str], latency_ms: int) -> None:
+        super().__init__([[latency_ms * MS] * 5])
+        self.name, self.log = name, log
+
+    def round(self, seconds: float, lead_in_s: float) -> Round:
+        self.log.append(self.name)
+        return super().round(seconds, lead_in_s)
+
+
+def recorded(seed: int) -> tuple[list[str], list[rounds.Recording]]:
+    log: list[str] = []
+    workers = [Logged("a", log, 4), Logged("b", log, 2)]
+    return log, measure(workers, min_time_s=3.0, seed=seed)
+
+
+def test_every_round_has_each_worker_once_in_an_order_drawn_from_the_seed() -> None:
+    log, recordings = recorded(seed=1)
+    turns = log[2 * WARMUP_WINDOWS :]
+    pairs = ["".join(turns[index : index + 2]) for index in range(0, len(turns), 2)]
+    assert set(pairs) == {"ab", "ba"}
+    assert len(pairs) == len(recordings[0].rounds) == round_count(3.0, 0.004) == 20
+    assert recorded(seed=1)[0] == log
+    assert recorded(seed=2)[0] != log
+
+
+def test_warm_up_is_not_part_of_the_samples() -> None:
+    _, (first, second) = recorded(seed=0)
+    assert (first.warmup.stop, first.warmup.calls) == ("stable", 15)
+    assert first.samples.tolist() == [4.0] * 100
+    assert np.median(second.samples) == 2.0
+
+
+def test_warm_up_goes_on_while_the_rate_changes() -> None:
+    falling = [[ms * MS] * 10 for ms in (80, 40, 20, 10, 10, 10)]
+    (state,) = warm_up([RecordedWorker(falling)], cap_s=100)
+    assert state.stop == "stable"
+    assert len(state.rates) == 6
+    assert state.call_s == pytest.approx(0.010)
+
+
+def test_warm_up_stops_at_the_cap_and_says_so() -> None:
+    restless = RecordedWorker([[100 * MS], [300 * MS], [900 * MS]])
+    (state,) = warm_up([restless], cap_s=5)
+    assert state.stop == "cap"
+    assert state.calls == 12
+    assert state.spent_s == pytest.approx(5.2)
+
+
+def test_rates_have_settled_when_three_in_a_row_are_within_five_percent() -> None:
+    assert not settled([100.0, 100.0])
+    assert settled([10.0, 100.0, 102.0, 104.9])
+    assert not settled([100.0, 100.0, 106.0])
+
+
+def test_slow_models_get_the_fewest_rounds_that_allow_an_interval() -> None:
+    assert round_count(3.0, 0.5) == rounds.MIN_ROUNDS
+    assert round_count(0.01, 0.0001) == rounds.MIN_ROUNDS
+    assert round_count(100.0, 0.001) == rounds.MAX_ROUNDS

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from onnx_files import write_mlp
+
+from edgeprune.benchmarking.runtimes.base import Job
+from edgeprune.benchmarking.worker import timed_calls
+from edgeprune.benchmarking.workers import SubprocessWorker
+from edgeprune.errors import ModelError, UnavailableError, UsageError
+
+
+def job(path: Path | str, **changes: object) -> Job:
+    fields = {"name": "net", "runtime": "onnxruntime", "device": "cpu", "batch": 1, "threads": 1}
+    return Job(**{**fields, "source": str(path), "seed": 0, **changes})  # type: ignore[arg-type]
+
+
+def busy_threads(worker: SubprocessWorker) -> int:
+    """How many threads of the worker computed during one round, beyond a tick or two."""
+    process = psutil.Process(worker.pid)
+    before = {t.id: t.user_time + t.system_time for t in process.threads()}
+    worker.round(0.4, 0.1)
+    after = {t.id: t.user_time + t.system_time for t in process.threads()}
+    return sum(after[name] - before.get(name, 0.0) > 0.06 for name in after)
+
+
+def test_calls_are_timed_until_the_time_is_over_and_once_at_least() -> None:
+    now = [0]
+
+    def call() -> None:
+        now[0] += 400
+
+    assert timed_calls(call, 1e-6, lambda: now[0]) == [400, 400, 400]
+    assert timed_calls(call, 0, lambda: now[0]) == [400]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_onnxruntime_computes_on_as_many_threads_as_asked(tmp_path: Path, threads: int) -> None:
+    path = write_mlp(tmp_path / "net.onnx", width=768, depth=4, size=16)
+    with SubprocessWorker(job(path, threads=threads, batch=16)) as worker:
+        worker.load()
+        assert busy_threads(worker) == threads
+
+
+def test_torch_computes_on_as_many_threads_as_asked() -> None:
+    dense = {"num_classes": 4, "img_size": 64, "pretrained": False, "weights": None, "seed": 0}
+    with SubprocessWorker(
+        job("vit_tiny_patch16_224", runtime="torch", batch=8, dense=dense)
+    ) as worker:
+        loaded = worker.load()
+        assert busy_threads(worker) == 1
+    assert loaded.img_size == 64
+    assert loaded.weights_bytes == 4 * (loaded.params or 0)
+    assert loaded.macs
+
+
+def test_the_onnxruntime_process_loads_no_torch_and_counts_its_own_memory(tmp_path: Path) -> None:
+    path = write_mlp(tmp_path / "net.onnx", width=1024, depth=6, size=8)
+    ballast = np.ones(50_000_000)  # 400 MB here, which must not be counted there
+    with SubprocessWorker(job(path)) as worker:
+        worker.load()
+        maps = Path(f"/proc/{worker.pid}/maps").read_text()
+        peak = worker.peaks().rss_bytes
+    assert ballast.nbytes == 400_000_000
+    assert "onnxruntime" in maps
+    assert not [word for word in ("libtorch", "/torch/", "/onnx/", "pydantic") if word in maps]
+    assert peak is not None
+    assert path.stat().st_size < peak < 250_000_000
+
+
+def test_a_round_ends_when_the_threads_have_come_to_rest(tmp_path: Path) -> None:
+    """ONNX Runtime's idle threads spin, and would slow the next process's round down."""
+    path = write_mlp(tmp_path / "net.onnx", width=512, depth=4, size=16)
+    with SubprocessWorker(job(path, threads=2, batch=8)) as worker:
+        worker.load()
+        assert worker.round(0.05, 0.01).idle
+        assert psutil.Process(worker.pid).cpu_percent(0.1) < 20
+
+
+def test_metadata_is_read_from_the_file(tmp_path: Path) -> None:
+    metadata = {
+        "edgeprune.macs": "4608",
+        "edgeprune.params": "77",
+        "edgeprune.fingerprint": "abc",
+        "edgeprune.precision": "fp32",
+    }
+    with SubprocessWorker(job(write_mlp(tmp_path / "net.onnx", metadata=metadata))) as worker:
+        loaded = worker.load()
+    assert (loaded.macs, loaded.params, loaded.img_size) == (4608, 77, 8)
+    assert loaded.fingerprint == "abc"
+
+
+def test_a_fixed_batch_size_is_no_other(tmp_path: Path) -> None:
+    path = write_mlp(tmp_path / "net.onnx", batch=2)
+    with SubprocessWorker(job(path, batch=2)) as worker:
+        worker.load()
+    with (
+        SubprocessWorker(job(path, batch=4)) as worker,
+        pytest.raises(UsageError, match="fixed batch size 2; --batch 4"),
+    ):
+        worker.load()
+
+
+def test_a_damaged_file_is_a_model_error(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"no protobuf" * 10)
+    with (
+        SubprocessWorker(job(path)) as worker,
+        pytest.raises(ModelError, match="ONNX Runtime cannot load 'net'"),
+    ):
+        worker.load()
+
+
+def test_cuda_is_not_replaced_by_the_cpu(tmp_path: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this machine may have CUDA")
+    path = write_mlp(tmp_path / "net.onnx")
+    with (
+        SubprocessWorker(job(path, device="cuda")) as worker,
+        pytest.raises(UnavailableError, match="no cuda here"),
+    ):
+        worker.load()
+
+
+def test_a_worker_that_is_killed_is_reported_and_reaped(tmp_path: Path) -> None:
+    path = write_mlp(tmp_path / "net.onnx")
+    with SubprocessWorker(job(path)) as worker:
+        worker.load()
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(UnavailableError, match=r"measured 'net' died \(killed by SIGKILL\)"):
+            worker.round(0.01, 0.01)
+    assert not psutil.pid_exists(worker.pid)
+
+
+def test_a_worker_that_crashes_is_reported_with_its_last_line(tmp_path: Path) -> None:
+    with (
+        SubprocessWorker(job(tmp_path / "x", runtime="base")) as worker,
+        pytest.raises(UsageError, match="unknown runtime 'base'"),
+    ):
+        worker.load()
+    with (
+        SubprocessWorker(job(tmp_path / "x")) as worker,
+        pytest.raises(UnavailableError, match=r"died \(exit code 1\): ValueError: 'memory' before"),
+    ):
+        worker.peaks()
+
+
+def test_an_exception_in_the_parent_ends_the_worker(tmp_path: Path) -> None:
+    path = write_mlp(tmp_path / "net.onnx")
+    worker = SubprocessWorker(job(path))
+
+    def interrupted() -> None:
+        with worker:
+            worker.load()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not psutil.pid_exists(worker.pid)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import onnx.parser
+import psutil
+import pytest
+
+from edgeprune.cli import main
+
+NET = """
+<ir_version: 9, opset_import: ["" : 18]>
+net (float[batch, 3, 8, 8] images) => (float[batch, 3, 1, 1] logits) {
+    logits = GlobalAveragePool(images)
+}
+"""
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> str:
+    onnx.save(onnx.parser.parse_model(NET), str(tmp_path / "net.onnx"))
+    return str(tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["{net}", "--runtime", "torch"], 2, "cannot load the ONNX file"),
+        (["{net}", "--runtime", "tensorrt"], 3, "not available in this version"),
+        (["{net}", "--runtime", "onyx"], 2, "accepted: onnxruntime, torch"),
+        (["{net}", "--device", "gpu"], 2, "unknown device 'gpu'; accepted: cpu, cuda, "),
+        (["{net}", "--device", "jetson-orin-nano"], 3, "no such device here"),
+        (["{net}", "--precision", "int8"], 2, "unknown precision 'int8'; accepted: fp32"),
+        (["{net}", "--min-time", "0"], 2, "min-time 0 is not accepted"),
+        (["{net}", "--min-time", "nan"], 2, "min-time nan is not accepted"),
+        (["{net}", "--batch", "0"], 2, "batch 0 is not accepted; 1 and more"),
+        (["{net}", "--threads", "0"], 2, "threads 0 is not accepted"),
+        (["{net}", "--baseline", "{net}"], 2, "both the model and its baseline"),
+        (["{net}", "--baseline", "none.onnx"], 2, "'none.onnx' does not exist"),
+        (["{tmp}/broken.onnx"], 2, "broken.onnx' is not a readable ONNX file"),
+        (["{tmp}/empty"], 2, "edgeprune.json"),
+        (["vit_tny_patch16_224"], 2, "unknown model 'vit_tny_patch16_224'"),
+        (["{net}", "-o", "{tmp}/empty"], 2, "is a directory; a file was expected"),
+        (["{net}", "-o", "{net}/x.json"], 2, "is not a directory"),
+        ([], 2, "MODEL_OR_FILE"),
+    ],
+)
+def test_bad_input_is_one_line(
+    net: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"\xffno protobuf at all")
+    (tmp_path / "empty").mkdir()
+    filled = [word.format(net=net, tmp=tmp_path) for word in arguments]
+    assert main(["bench", *filled]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) <= 2
+
+
+def test_json_goes_to_stdout_and_to_the_file(
+    net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "deep" / "bench.json"
+    sizes = ["--batch", "1", "--batch", "2"]
+    quick = ["--min-time", "0.05", "--threads", "1"]
+    code = main(["bench", net, *quick, *sizes, "--json", "-o", str(output)])
+    document = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert document == json.loads(output.read_text())
+    assert document["schema"] == "edgeprune/bench@1"
+    assert [row["batch"] for row in document["measurements"]] == [1, 2]
+    assert document["environment"]["threads"] == 1
+
+
+def test_the_table_shows_macs_and_time_side_by_side(
+    net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(net)
+    for name, macs in (("dense", "4000000"), ("half", "1000000")):
+        onnx.helper.set_model_props(model, {"edgeprune.macs": macs})
+        onnx.save(model, str(tmp_path / f"{name}.onnx"))
+    half, dense = str(tmp_path / "half.onnx"), str(tmp_path / "dense.onnx")
+    assert main(["bench", half, "--baseline", dense, "--min-time", "0.05", "--threads", "1"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(" half")]
+    assert "1 M" in row
+    assert "4.00x" in row
+    assert row.rstrip().endswith("]")
+
+
+def test_a_timm_model_is_exported_first(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["vit_tiny_patch16_224", "--img-size", "32", "--num-classes", "3"]
+    assert main(["bench", *arguments, "--min-time", "0.05", "--threads", "1", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["measurements"]
+    assert row["model"] == "vit_tiny_patch16_224"
+    assert row["macs"] > 0
+    assert row["memory_mb"]["weights"] == pytest.approx(4 * row["params"] / 1e6, rel=0.1)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_leaves_no_process_and_no_file(
+    net: str, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    output = tmp_path / "out" / "bench.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgeprune", "bench", net, "--min-time", "60", "-o", str(output)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(scratch)},
+    )
+    deadline = time.monotonic() + 60
+    children: list[psutil.Process] = []
+    while time.monotonic() < deadline:
+        children = psutil.Process(process.pid).children(recursive=True)
+        if children and children[0].cpu_times().user > 1.0:
+            break
+        time.sleep(0.05)
+    assert children
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert "Traceback" not in out + err
+    assert not psutil.wait_procs(children, timeout=5)[1]
+    assert not output.exists()
+    assert list(scratch.glob("*edgeprune*")) == []
