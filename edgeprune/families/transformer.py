@@ -141,11 +141,11 @@ def require_plain_mlp(mlp: Any) -> None:
     Raises:
         ModelError: naming its class.
     """
-    plain = isinstance(getattr(mlp, "fc1", None), nn.Linear) and isinstance(
-        getattr(mlp, "norm", nn.Identity()), nn.Identity
-    )
-    if type(mlp).__name__ != "Mlp" or not plain:
-        raise ModelError(f"an MLP of kind {type(mlp).__name__} is not supported yet")
+    kind = type(mlp).__name__
+    if kind != "Mlp" or not isinstance(mlp.fc1, nn.Linear):
+        raise ModelError(f"an MLP of kind {kind} is not supported yet")
+    if not isinstance(mlp.norm, nn.Identity):
+        raise ModelError("an MLP with an inner norm is not supported yet")
 
 
 def require_absent(module: Any, names: tuple[str, ...]) -> None:

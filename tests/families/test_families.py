@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+from models import CASES, CLASSES, DEPTH, IDS, images, timm_model
+
+from edgeprune import families
+from edgeprune.errors import ModelError
+from edgeprune.pruning.graph import PruningGraph
+
+
+@pytest.mark.parametrize(("name", "size", "extra"), CASES, ids=IDS)
+def test_unpruned_adapter_gives_timms_logits(name: str, size: int, extra: dict[str, Any]) -> None:
+    model = timm_model(name, size, **extra)
+    x = images(size)
+    with torch.no_grad():
+        expected = model(x)
+        found = families.of(name).adapt(model)(x)
+    assert expected.std() > 0.01
+    assert (found - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(("name", "size", "extra"), CASES, ids=IDS)
+def test_every_parameter_but_classifier_biases_can_be_pruned(
+    name: str, size: int, extra: dict[str, Any]
+) -> None:
+    family = families.of(name)
+    model = family.adapt(timm_model(name, size, **extra))
+    graph = PruningGraph(model, family, size)
+    reached = {m.parameter for group in graph.groups for m in graph.members(group)}
+    left = {n for n, _ in model.named_parameters()} - reached
+    tables = {n for n in left if n.endswith("relative_position_bias_table")}
+    assert left - tables <= {"head.bias", "head_dist.bias"}
+
+
+@pytest.mark.parametrize(("name", "size", "extra"), CASES, ids=IDS)
+def test_cutting_and_resizing_agree_on_every_shape(
+    name: str, size: int, extra: dict[str, Any]
+) -> None:
+    family = families.of(name)
+    model = family.adapt(timm_model(name, size, **extra))
+    graph = PruningGraph(model, family, size)
+    for group in graph.groups:
+        width = group.channels // max(group.heads, 1)
+        if group.heads:  # the first head goes, and odd dims of the others
+            gone = [c for c in range(group.channels) if c < width or c % 2]
+        else:
+            gone = list(range(0, group.channels, 3))
+        graph.cut(group, gone)
+    graph.finish()
+    widths = {(w.name, w.dim): w.width for w in family.widths(model)}
+
+    other = family.adapt(timm_model(name, size, **extra))
+    family.resize(other, widths)
+    shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    assert {key: tensor.shape for key, tensor in other.state_dict().items()} == shapes
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(model(images(size)), other(images(size)))
+
+
+def test_pruned_channels_are_the_ones_that_go() -> None:
+    """Cutting an MLP neuron equals silencing it, cutting a head equals silencing its output."""
+    name, size = "beit_base_patch16_224", 48
+    family = families.of(name)
+    silenced = family.adapt(timm_model(name, size))
+    cut = family.adapt(timm_model(name, size))
+    graph = PruningGraph(cut, family, size)
+    by_name = {group.name: group for group in graph.groups}
+    graph.cut(by_name["blocks.1.mlp"], [0, 7, 100])
+    head_dim = 64
+    graph.cut(by_name["blocks.2.attn"], [*range(head_dim, 2 * head_dim)])
+    graph.finish()
+    with torch.no_grad():
+        silenced.blocks[1].mlp.fc2.weight[:, [0, 7, 100]] = 0
+        silenced.blocks[2].attn.proj.weight[:, head_dim : 2 * head_dim] = 0
+        assert (cut(images(size)) - silenced(images(size))).abs().max() <= 1e-5
+    assert cut.blocks[2].attn.mix.heads == 11
+    assert cut.blocks[2].attn.mix.relative_position_bias_table.shape[1] == 11
+
+
+def test_families_are_told_apart() -> None:
+    found = {name: families.of(name).name for name in IDS}
+    assert found["deit_tiny_distilled_patch16_224"] == "deit"
+    assert found["vit_tiny_patch16_224"] == "vit"
+    assert found["beitv2_base_patch16_224"] == "beit"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "swin_tiny_patch4_window7_224", "eva02_tiny_patch14_224"],
+)
+def test_other_architectures_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ModelError, match="supported: beit, deit, vit"):
+        families.of(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "extra", "part"),
+    [
+        ("vit_base_patch16_siglip_224", {}, "attn_pool"),
+        ("vit_giant_patch14_dinov2", {}, "GluMlp"),
+        ("vit_tiny_patch16_224", {"qk_norm": True}, "q_norm"),
+        ("beit3_base_patch16_224", {}, "inner norm"),
+    ],
+)
+def test_unsupported_parts_are_refused_by_name(
+    name: str, extra: dict[str, Any], part: str
+) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name, num_classes=CLASSES, depth=DEPTH, **extra)
+    with pytest.raises(ModelError, match=part):
+        families.of(name).adapt(model)
