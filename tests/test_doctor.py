@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgeprune import doctor as doctor_module
-from edgeprune.doctor import Check, DoctorResult, Requirement, doctor, requirements, satisfies
+from edgeprune.doctor import Check, DoctorResult, doctor
 from edgeprune.probes import Probe, run_probes
+from edgeprune.requirements import Requirement, requirements, satisfies
 
 
 @pytest.mark.parametrize(
