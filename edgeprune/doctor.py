@@ -214,7 +214,7 @@ def _accelerators(probes: dict[str, Probe], machine: Machine) -> Iterator[Check]
             kind="accelerator",
             status="ok" if probe.status == "ok" else status,
             found=probe.detail,
-            wanted=None if has_gpu or name == "tensorrt-rtx" else "an NVIDIA GPU",
+            wanted=None if has_gpu or name == "tensorrt-rtx" else "needs an NVIDIA GPU",
             fix=None if probe.status == "ok" else _accelerator_fix(name, machine, has_gpu),
         )
 
