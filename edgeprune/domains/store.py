@@ -11,7 +11,13 @@ from PIL import Image
 
 from edgeprune.domains.dataset import Sample
 from edgeprune.domains.images import read_image
-from edgeprune.domains.transforms import evaluation_view, filter_of, shrink, training_view
+from edgeprune.domains.transforms import (
+    cut_strip,
+    evaluation_view,
+    filter_of,
+    fit,
+    training_view,
+)
 from edgeprune.images import Preprocess
 from edgeprune.progress import SILENT, Progress
 
@@ -77,9 +83,9 @@ def load_images(
     resampling = filter_of(preprocess.interpolation)
     pixels: list[Pixels] = []
     for sample in progress.track(samples, "reading images", len(samples)):
-        image = read_image(sample.path)
+        image = cut_strip(read_image(sample.path))
         if min(image.size) > KEEP_UP_TO * size:
-            image = shrink(image, size, resampling)
+            image = fit(image, size, resampling)
         pixels.append(np.array(image))
     labels = torch.tensor([sample.label for sample in samples], dtype=torch.int64)
     return ImageStore(pixels, labels, preprocess)

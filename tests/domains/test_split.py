@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgeprune.domains import DomainDataset, Sample, data_facts, leave_one_out
+from edgeprune.errors import DataError, UsageError
+
+
+def dataset(cells: dict[str, list[list[str]]], default: str = "file") -> DomainDataset:
+    """From the groups of each image, by domain and class."""
+    samples = [
+        Sample(Path(f"{domain}/{label}/{index}.png"), label, domain, group)
+        for domain in sorted(cells)
+        for label, groups in enumerate(cells[domain])
+        for index, group in enumerate(groups)
+    ]
+    classes = tuple(f"class{label}" for label in range(len(next(iter(cells.values())))))
+    return DomainDataset("toy", tuple(sorted(cells)), classes, tuple(samples), "0" * 64, default)
+
+
+@st.composite
+def datasets(draw: st.DrawFn) -> DomainDataset:
+    domains = draw(st.integers(2, 4))
+    classes = draw(st.integers(2, 4))
+    name = st.integers(0, 60).map(str)
+    groups = st.lists(name, min_size=6, max_size=30)
+    return dataset(
+        {f"d{d}": [draw(groups) for _ in range(classes)] for d in range(domains)},
+        draw(st.sampled_from(["file", "group"])),
+    )
+
+
+COMMON = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors]
+)
+SEEDS = st.integers(0, 1000)
+
+
+@COMMON
+@given(data=datasets(), seed=SEEDS, by=st.sampled_from(["file", "group", None]))
+def test_parts_never_overlap(data: DomainDataset, seed: int, by: str | None) -> None:
+    try:
+        split = leave_one_out(data, "d0", by=by, seed=seed)
+    except DataError:
+        return  # groups that touch everything leave nothing to train on
+    train = [sample for part in split.train.values() for sample in part]
+    validation = [sample for part in split.validation.values() for sample in part]
+    assert max(Counter(train + validation + list(split.test)).values()) == 1
+    assert "d0" not in split.train
+    assert "d0" not in split.validation
+    assert {sample.domain for sample in train + validation} == set(data.domains) - {"d0"}
+    assert {sample.domain for sample in split.test} == {"d0"}
+    sources = sum(len(data.of(domain)) for domain in data.domains if domain != "d0")
+    assert len(train) + len(validation) == sources
+    if split.facts.by == "group":
+        held = {sample.group for sample in validation} | {sample.group for sample in split.test}
+        assert not held & {sample.group for sample in train}
+    else:
+        assert split.test == data.of("d0")
+    assert split == leave_one_out(data, "d0", by=by, seed=seed)
+
+
+@COMMON
+@given(data=datasets(), seed=SEEDS, holdout=st.sampled_from([0.01, 0.2, 0.5]))
+def test_every_class_is_validated_by_file(data: DomainDataset, seed: int, holdout: float) -> None:
+    split = leave_one_out(data, "d1", by="file", seed=seed, holdout=holdout)
+    for part, total in ((split.validation, len(data.classes)), (split.train, len(data.classes))):
+        for samples in part.values():
+            assert len({sample.label for sample in samples}) == total
+
+
+@COMMON
+@given(seed=SEEDS, count=st.integers(5, 40))
+def test_groups_are_held_in_the_same_share_everywhere(seed: int, count: int) -> None:
+    cells = [[f"{label}-{index}" for index in range(count)] for label in range(3)]
+    # The second domain lacks one drawing of each class.
+    split = leave_one_out(
+        dataset({"a": cells, "b": [cell[1:] for cell in cells], "c": cells}),
+        "c",
+        by="group",
+        seed=seed,
+    )
+    share = defaultdict(int)
+    for sample in split.test:
+        share[sample.label] += 1
+    for label in range(3):
+        assert abs(share[label] - round(count * 0.2)) <= 1
+    test = {sample.group for sample in split.test}
+    assert {sample.group for part in split.validation.values() for sample in part} <= test
+
+
+def test_division_does_not_depend_on_the_target() -> None:
+    cells = [[f"{label}-{index}" for index in range(20)] for label in range(2)]
+    data = dataset({"a": cells, "b": cells, "c": cells})
+    for by in ("file", "group"):
+        one, two = (leave_one_out(data, target, by=by, seed=3) for target in ("a", "b"))
+        assert one.train["c"] == two.train["c"]
+        assert one.train["c"] != leave_one_out(data, "a", by=by, seed=4).train["c"]
+
+
+def test_skin_tones_stay_together() -> None:
+    cells = [[f"{label}-{index // 6}" for index in range(60)] for label in range(2)]
+    split = leave_one_out(dataset({"a": cells, "b": cells}, "group"), "b")
+    assert split.facts.by == "group"
+    assert {sample.group for sample in split.train["a"]}.isdisjoint(
+        {sample.group for sample in split.validation["a"]}
+    )
+    assert len(split.validation["a"]) == 2 * 2 * 6
+
+
+def test_bad_requests() -> None:
+    cells = [[str(index) for index in range(9)], [str(index + 9) for index in range(9)]]
+    data = dataset({"art": cells, "photo": cells})
+    with pytest.raises(UsageError, match=r"unknown domain 'phot'; accepted: art, photo") as caught:
+        leave_one_out(data, "phot")
+    assert caught.value.hint == "did you mean 'photo'?"
+    with pytest.raises(UsageError, match=r"unknown split 'emoji'; accepted: file, group"):
+        leave_one_out(data, "art", by="emoji")
+    for holdout in (0.0, 1.0, -0.2):
+        with pytest.raises(UsageError, match="between 0 and 1"):
+            leave_one_out(data, "art", holdout=holdout)
+
+
+def test_too_few_images() -> None:
+    data = dataset({"a": [["1"], ["2"]], "b": [["3"], ["4"]]})
+    with pytest.raises(DataError, match=r"domain 'b' has too few images .* left for validation"):
+        leave_one_out(data, "a")
+
+
+def test_data_facts() -> None:
+    cells = [[str(index) for index in range(9)], [str(index + 9) for index in range(9)]]
+    data = dataset({"a": cells, "b": cells})
+    facts = data_facts(data, leave_one_out(data, "a", seed=7), 16)
+    assert (facts.dataset, facts.target, facts.samples) == ("toy", "a", 16)
+    assert (facts.split.by, facts.split.seed, facts.split.holdout) == ("file", 7, 0.2)
+    assert facts.fingerprint == data.fingerprint
