@@ -110,7 +110,10 @@ def _walk(directory: Path, depth: int) -> Iterator[Path]:
 
 
 def _distinct(paths: Iterable[Path]) -> list[Path]:
-    return list({path.resolve(): path for path in reversed(list(paths))}.values())[::-1]
+    found: dict[Path, Path] = {}
+    for path in paths:
+        found.setdefault(path.resolve(), path)
+    return list(found.values())
 
 
 def _labels(directories: Sequence[Path]) -> list[str]:

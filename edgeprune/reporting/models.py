@@ -28,6 +28,9 @@ def build_models(artifacts: Sequence[Artifact]) -> tuple[list[ReportModel], list
         models.append(_model(artifact, dense))
         if dense.why:
             warnings.append(f"{artifact.label}: {dense.why}; the drop is not known")
+    first = {model.model: index for index, model in reversed(list(enumerate(models)))}
+    # A dense model, then what was made of it, the least pruned first.
+    models.sort(key=lambda m: (first[m.model], not m.is_dense, m.macs_ratio, m.label))
     return models, warnings
 
 

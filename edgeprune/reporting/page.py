@@ -66,6 +66,7 @@ def html(data: ReportData) -> str:
         widths=[_width_table(model) for model in data.models if not model.is_dense],
         splits=_splits(data.models),
         flat=lambda value: list(_flat(value)),
+        common=_common_setting(data.rows),
         w=wording,
         few=len(data.models) <= FEW_MODELS,
         dim_titles=DIM_TITLES,
@@ -102,6 +103,12 @@ def _not_drawn(rows: Sequence[ReportRow], panels: Sequence[Panel]) -> list[str]:
             missing.append(row.accuracy_note or "not scored")
         found[row.label] = f"{row.label} ({', '.join(missing)})"
     return list(found.values())
+
+
+def _common_setting(rows: Sequence[ReportRow]) -> str | None:
+    """Return how all rows were measured, if all were measured alike."""
+    settings = {wording.setting(row) for row in rows}
+    return settings.pop() if len(settings) == 1 else None
 
 
 def _domains(models: Sequence[ReportModel]) -> list[str]:

@@ -24,13 +24,17 @@ class Point:
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot: all its points share data set, target, split and measurement setting."""
+    """One plot: all its points share data set, target, split and measurement setting.
+
+    ``metric`` is the one that all pruned points share and that their labels leave out.
+    """
 
     dataset: str
     target: str
     split: str
     setting: str
     baseline: str
+    metric: str | None
     points: tuple[Point, ...]
 
     @property
@@ -91,7 +95,8 @@ def build_panels(rows: Sequence[ReportRow]) -> tuple[list[Panel], list[str]]:
 
 def _panel(rows: Sequence[ReportRow]) -> Panel:
     first = rows[0]
-    names = [row.short for row in rows]
+    metric = _common_metric(rows)
+    names = [row.short.removesuffix(f" {metric}") if metric else row.short for row in rows]
     series = [row.model or row.label for row in rows]
     keys = list(zip(series, names, strict=True))
     points = tuple(
@@ -99,7 +104,7 @@ def _panel(rows: Sequence[ReportRow]) -> Panel:
             row=row,
             x=row.speedup or 0.0,
             y=row.target_accuracy or 0.0,
-            label=_label(row, unique=keys.count(key) == 1),
+            label=_label(row, key[1] if keys.count(key) == 1 else row.label),
             series=key[0],
         )
         for row, key in zip(rows, keys, strict=True)
@@ -116,12 +121,18 @@ def _panel(rows: Sequence[ReportRow]) -> Panel:
         split=f"split by {first.split}, seed {first.split_seed}",
         setting=setting(first),
         baseline=baseline,
+        metric=metric,
         points=points,
     )
 
 
-def _label(row: ReportRow, *, unique: bool) -> str:
-    name = row.short if unique else row.label
+def _common_metric(rows: Sequence[ReportRow]) -> str | None:
+    """Return the metric that need not stand at every point since several share it, or None."""
+    pruned = [row.metric for row in rows if not row.is_dense]
+    return pruned[0] if len(pruned) > 1 and len(set(pruned)) == 1 else None
+
+
+def _label(row: ReportRow, name: str) -> str:
     return f"{name} (estimated)" if row.estimated or row.speedup_estimated else name
 
 

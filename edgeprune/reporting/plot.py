@@ -164,7 +164,7 @@ def _limits(axes: Axes, panel: Panel) -> None:
     xs = [x for p in panel.points for x in (p.x, *(p.row.speedup_ci95 or ()))]
     ys = [y for p in panel.points for y in (p.y, *(p.row.target_ci95 or ()))]
     wide, high = max(max(xs) - min(xs), 0.2), max(max(ys) - min(ys), 2.0)
-    axes.set_xlim(min(xs) - 0.14 * wide, max(xs) + 0.16 * wide)
+    axes.set_xlim(max(0.0, min(xs) - 0.14 * wide), max(xs) + 0.16 * wide)
     axes.set_ylim(min(ys) - 0.12 * high, max(ys) + 0.14 * high)
 
 

@@ -48,8 +48,9 @@ def count(number: float | None) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """Write a latency with three significant digits, at least one decimal below 100."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    """Write a latency with three digits: 0.123, 1.23, 12.3, 123."""
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{digits}f}"
 
 
 def interval(ci95: Interval | None, digits: int) -> str:
@@ -98,6 +99,8 @@ def _sentence(row: ReportRow, rows: Sequence[ReportRow]) -> str:
     else:
         of = f" of {row.budget}" if row.budget not in (None, "channels") else ""
         subject = f"{share(row.ratio)}{of} pruned"
+        if len({other.model for other in rows}) > 1 and row.model:
+            subject = f"{row.model}, {subject}"
     speed = _faster(row, {other.label for other in rows if other.is_dense})
     if row.target_accuracy is None:
         return f"{subject}: {speed}; accuracy {row.accuracy_note or 'not scored'}"

@@ -56,7 +56,6 @@ def report(
         UnavailableError: if Jinja2 or matplotlib is missing for an HTML page.
     """
     check_report_output(output)
-    progress.say("reading the runs")
     data = build(collect(runs), title=title or DEFAULT_TITLE, notes=notes)
     progress.say(f"writing {output}")
     write_text(output, WRITERS[output.suffix.lower()](data))

@@ -38,14 +38,14 @@ def dg(accuracy: float, *, target: str = "microsoft", n: int = 143) -> DGResult:
     domains = {
         name: DomainAccuracy(accuracy=value, n=n, ci95=wilson(value, n))
         for index, name in enumerate(DOMAINS)
-        for value in [accuracy if name == target else min(99.0, accuracy + 20 + index)]
+        for value in [accuracy if name == target else min(99.0, accuracy + 12 + index)]
     }
     return DGResult(
         dataset="emoji",
         target=target,
         split=SPLIT,
         target_accuracy=accuracy,
-        source_val_accuracy=accuracy + 23.4,
+        source_val_accuracy=min(98.0, accuracy + 13.4),
         domains=domains,
     )
 
