@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import cos, hypot, pi, sin
 
 ANGLES = (0.25, 0.75, 1.75, 1.25, 0.0, 1.0, 0.5, 1.5)  # times pi; the best places first
 GAPS = (9.0, 15.0, 24.0, 36.0, 54.0, 78.0)
 LEADER_BEYOND = 16.0
+LEADER_FREE = 8.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class Box:
         width = min(self.x1, other.x1) - max(self.x0, other.x0)
         height = min(self.y1, other.y1) - max(self.y0, other.y0)
         return width * height if width > 0 and height > 0 else 0.0
+
+    def holds(self, spot: tuple[float, float]) -> bool:
+        """Tell whether a spot lies inside."""
+        return self.x0 <= spot[0] <= self.x1 and self.y0 <= spot[1] <= self.y1
 
     def outside(self, frame: Box) -> float:
         """Return how far the box sticks out of ``frame``."""
@@ -61,7 +67,7 @@ def place(
     for index in sorted(range(len(points)), key=lambda i: -_crowd(points, i)):
         best = min(
             _candidates(points[index], sizes[index]),
-            key=lambda candidate: _cost(candidate, taken, frame),
+            key=partial(_cost, points[index], taken, frame),
         )
         placed[index] = Placed(best[0], best[2] if best[1] > LEADER_BEYOND else None)
         taken.append(best[0])
@@ -97,8 +103,23 @@ def _sign(value: float) -> float:
 
 
 def _cost(
-    candidate: tuple[Box, float, tuple[float, float], int], taken: Sequence[Box], frame: Box
+    point: tuple[float, float],
+    taken: Sequence[Box],
+    frame: Box,
+    candidate: tuple[Box, float, tuple[float, float], int],
 ) -> float:
-    box, gap, _, rank = candidate
+    box, gap, end, rank = candidate
     covered = sum(box.overlap(other) for other in taken)
-    return 100 * covered + 1000 * box.outside(frame) + gap + 0.2 * rank
+    crossed = _crossed(point, end, taken) if gap > LEADER_BEYOND else 0
+    return 100 * covered + 1000 * box.outside(frame) + 12 * crossed + gap + 0.2 * rank
+
+
+def _crossed(point: tuple[float, float], end: tuple[float, float], taken: Sequence[Box]) -> int:
+    """Count the boxes that a leader line runs through, beyond the point's own marker."""
+    length = hypot(end[0] - point[0], end[1] - point[1])
+    steps = [step / 8 for step in range(1, 9) if step / 8 * length > LEADER_FREE]
+    spots = [
+        (point[0] + (end[0] - point[0]) * step, point[1] + (end[1] - point[1]) * step)
+        for step in steps
+    ]
+    return sum(any(box.holds(spot) for spot in spots) for box in taken)

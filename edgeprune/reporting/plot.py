@@ -209,9 +209,14 @@ def _labels(axes: Axes, panel: Panel, theme: Theme, renderer: Any) -> None:
     frame = Box(window.x0 + 2, window.y0 + 2, window.x1, window.y1)
     obstacles = [box for point in panel.points for box in _obstacles(point, spot)]
     obstacles += _along([spot(point.x, point.y) for point in panel.front()])
-    for text, at, placed in zip(texts, spots, place(spots, sizes, obstacles, frame), strict=True):
+    colors = [
+        _look(panel, point, theme)[0] if len(panel.series) > 1 else theme.text
+        for point in panel.points
+    ]
+    places = place(spots, sizes, obstacles, frame)
+    for text, at, placed, color in zip(texts, spots, places, colors, strict=True):
         if placed.leader is not None:
-            line = {"arrowstyle": "-", "color": theme.muted, "linewidth": 0.8}
+            line = {"arrowstyle": "-", "color": color, "linewidth": 0.8}
             axes.annotate(
                 "",
                 xy=at,
@@ -224,7 +229,7 @@ def _labels(axes: Axes, panel: Panel, theme: Theme, renderer: Any) -> None:
             text,
             xy=(placed.box.x0, (placed.box.y0 + placed.box.y1) / 2),
             xycoords="figure pixels",
-            color=theme.text,
+            color=color,
             va="center",
             zorder=4,
         )

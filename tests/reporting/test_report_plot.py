@@ -71,6 +71,19 @@ def test_drawing_is_well_formed_without_date_or_outside_reference(theme, shape) 
     assert {name.removeprefix("#") for name in used} <= ids
 
 
+def luminance(color: str) -> float:
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_every_text_colour_has_contrast_aa(theme) -> None:
+    for color in (theme.text, theme.muted, *theme.series):
+        dark, light = sorted([luminance(color), luminance(theme.background)])
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, color
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.floats(40, 360), st.floats(40, 260)), min_size=1, max_size=10))
 def test_labels_keep_inside_and_off_one_another(points: list[tuple[float, float]]) -> None:
