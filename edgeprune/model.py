@@ -44,6 +44,10 @@ class Model:
         record = self.record
         return Preprocess(record.img_size, record.mean, record.std, record.interpolation)
 
+    def with_record(self, **facts: Any) -> Model:
+        """Return the same network with other facts in its record."""
+        return Model(self.module, self.record.model_copy(update=facts))
+
 
 def create(name: str, options: DenseOptions) -> Model:
     """Make a dense timm model and put it into its family's prunable form.
