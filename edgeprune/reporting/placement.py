@@ -28,6 +28,11 @@ class Box:
         height = min(self.y1, other.y1) - max(self.y0, other.y0)
         return width * height if width > 0 and height > 0 else 0.0
 
+    def distance(self, spot: tuple[float, float]) -> float:
+        """Return how far a spot is from the box; 0 inside."""
+        x, y = spot
+        return hypot(max(self.x0 - x, 0.0, x - self.x1), max(self.y0 - y, 0.0, y - self.y1))
+
     def holds(self, spot: tuple[float, float]) -> bool:
         """Tell whether a spot lies inside."""
         return self.x0 <= spot[0] <= self.x1 and self.y0 <= spot[1] <= self.y1
@@ -59,19 +64,37 @@ def place(
     """Place one label of ``sizes`` for each of ``points`` inside ``frame``.
 
     Each label takes, of places around its point at growing distance, the one that covers least:
-    the ``obstacles`` (markers, error bars) and the labels placed before it. The most crowded
-    points choose first.
+    the ``obstacles`` (markers, error bars) and the labels placed before it. Several orders are
+    tried (the most crowded first, from above, from below), and the cheapest result is kept.
     """
+    indices = range(len(points))
+    orders = (
+        sorted(indices, key=lambda i: -_crowd(points, i)),
+        sorted(indices, key=lambda i: -points[i][1]),
+        sorted(indices, key=lambda i: points[i][1]),
+    )
+    tried = [_place_in(order, points, sizes, obstacles, frame) for order in orders]
+    placed = min(tried, key=lambda result: result[1])[0]
+    return [placed[index] for index in indices]
+
+
+def _place_in(
+    order: Sequence[int],
+    points: Sequence[tuple[float, float]],
+    sizes: Sequence[tuple[float, float]],
+    obstacles: Sequence[Box],
+    frame: Box,
+) -> tuple[dict[int, Placed], float]:
     taken = list(obstacles)
     placed: dict[int, Placed] = {}
-    for index in sorted(range(len(points)), key=lambda i: -_crowd(points, i)):
-        best = min(
-            _candidates(points[index], sizes[index]),
-            key=partial(_cost, points[index], taken, frame),
-        )
+    total = 0.0
+    for index in order:
+        cost = partial(_cost, index, points, taken, frame)
+        best = min(_candidates(points[index], sizes[index]), key=cost)
+        total += cost(best)
         placed[index] = Placed(best[0], best[2] if best[1] > LEADER_BEYOND else None)
         taken.append(best[0])
-    return [placed[index] for index in range(len(points))]
+    return placed, total
 
 
 def _crowd(points: Sequence[tuple[float, float]], index: int) -> float:
@@ -103,15 +126,20 @@ def _sign(value: float) -> float:
 
 
 def _cost(
-    point: tuple[float, float],
+    index: int,
+    points: Sequence[tuple[float, float]],
     taken: Sequence[Box],
     frame: Box,
     candidate: tuple[Box, float, tuple[float, float], int],
 ) -> float:
     box, gap, end, rank = candidate
     covered = sum(box.overlap(other) for other in taken)
-    crossed = _crossed(point, end, taken) if gap > LEADER_BEYOND else 0
-    return 100 * covered + 1000 * box.outside(frame) + 12 * crossed + gap + 0.2 * rank
+    led = gap > LEADER_BEYOND
+    crossed = _crossed(points[index], end, taken) if led else 0
+    # Without a leader, a label nearer to another point would be read as that point's.
+    nearest = min(box.distance(point) for point in points)
+    astray = 0.0 if led else box.distance(points[index]) - nearest
+    return 100 * covered + 1000 * box.outside(frame) + 12 * crossed + 2 * astray + gap + 0.2 * rank
 
 
 def _crossed(point: tuple[float, float], end: tuple[float, float], taken: Sequence[Box]) -> int:
