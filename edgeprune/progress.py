@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+# A function gives a description that changes while the loop runs, such as the current loss.
+Description = str | Callable[[], str]
 
 
 class Progress(Protocol):
     """Something that can show how far a loop has come."""
 
     def track(
-        self, items: Iterable[T], description: str, total: int, start: int = 0
+        self, items: Iterable[T], description: Description, total: int, start: int = 0
     ) -> Iterator[T]:
         """Yield ``items`` and show ``description`` with a share of ``total``, from ``start``."""
         ...
@@ -27,7 +29,7 @@ class SilentProgress:
     """Shows nothing: what library functions use unless told otherwise."""
 
     def track(
-        self, items: Iterable[T], description: str, total: int, start: int = 0
+        self, items: Iterable[T], description: Description, total: int, start: int = 0
     ) -> Iterator[T]:
         """Yield ``items`` unchanged."""
         yield from items
@@ -46,7 +48,7 @@ class TerminalProgress:
         self._live = live
 
     def track(
-        self, items: Iterable[T], description: str, total: int, start: int = 0
+        self, items: Iterable[T], description: Description, total: int, start: int = 0
     ) -> Iterator[T]:
         """Yield ``items`` under a bar; the bar disappears when the loop ends."""
         if not sys.stderr.isatty():
@@ -72,16 +74,20 @@ class TerminalProgress:
         with RichProgress(
             *columns, console=console, transient=True, auto_refresh=self._live
         ) as bar:
-            task = bar.add_task(description, total=total, completed=start)
+            task = bar.add_task(_text(description), total=total, completed=start)
             for item in items:
                 yield item
-                bar.advance(task)
+                bar.update(task, advance=1, description=_text(description))
                 if not self._live:
                     bar.refresh()
 
     def say(self, message: str) -> None:
         """Write one line to stderr."""
         print(message, file=sys.stderr, flush=True)
+
+
+def _text(description: Description) -> str:
+    return description if isinstance(description, str) else description()
 
 
 SILENT = SilentProgress()

@@ -1,0 +1,253 @@
+"""Fine-tuning on the source domains: the best weights by source validation become an artifact."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from edgeprune import artifact
+from edgeprune.domains import DomainDataset, ImageStore, Split, data_facts, load_images
+from edgeprune.environment import artifact_versions
+from edgeprune.errors import CheckError, ModelError
+from edgeprune.files import check_output_directory
+from edgeprune.model import Model, check_classes
+from edgeprune.progress import SILENT, Progress
+from edgeprune.schema import DGResult, FinetuneResult, FinetuneSeconds, Made
+from edgeprune.training.batches import TrainingImages, pooled, prefetched
+from edgeprune.training.compute import open_device, repeatable
+from edgeprune.training.evaluation import dg_result, warn_of_leaks
+from edgeprune.training.resume import open_resume
+from edgeprune.training.settings import FinetuneSettings
+from edgeprune.training.trainer import Trainer, weights
+
+
+def finetune(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    settings: FinetuneSettings | None = None,
+    *,
+    output: Path,
+    teacher: Model | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> FinetuneResult:
+    """Fine-tune a copy of ``model`` on the source domains and write it as an artifact.
+
+    The weights of the best evaluation on the source domains' validation images are kept; the
+    target is scored once, with those. Until ``output`` is complete, the state of the run lies
+    in ``<output>.resume``; with ``resume`` an interrupted run continues from there and ends
+    with the same weights as one that was never interrupted.
+
+    Args:
+        model: the dense or pruned model.
+        dataset: the images; their classes must be the model's.
+        split: which domain is held out, and what is trained on.
+        settings: see :class:`FinetuneSettings`.
+        output: the artifact directory.
+        teacher: a model of the same classes and images whose logits are matched as well.
+        resume: continue an interrupted run, if there is one.
+        force: replace an output that is not empty, or start an interrupted run over.
+        progress: how progress is shown.
+
+    Raises:
+        ModelError: if the model or the teacher does not fit the data.
+        DataError: if an image cannot be read.
+        UnavailableError: if the device or precision is not available here.
+        OutputError: if ``output`` cannot be written, or an interrupted run is in the way.
+        UsageError: if the interrupted run was another one.
+        CheckError: if the loss is not finite.
+    """
+    settings = settings or FinetuneSettings()
+    device = open_device(settings.device, settings.precision)
+    check_output_directory(output, force=force)
+    check_classes(model, dataset.classes)
+    _check_teacher(model, teacher, dataset)
+    directory = open_resume(output, resume=resume, force=force)
+    warn_of_leaks(model.record, dataset, split, "the model", progress)
+    if teacher is not None:
+        warn_of_leaks(teacher.record, dataset, split, "the teacher", progress)
+    job = _Job(model, teacher, dataset, split, settings)
+    steps = settings.total_steps(job.images)
+    trainer = Trainer(model.module, teacher.module if teacher else None, settings, steps, device)
+    clock = _Clock()
+    if resume and directory.exists():
+        clock.before = directory.read(trainer, job.identity)
+        progress.say(f"resuming after step {trainer.step} of {steps}")
+    elif resume:
+        progress.say("nothing to resume: starting at step 1")
+
+    def checkpoint() -> None:
+        directory.write(trainer, job.identity, clock.seconds())
+
+    try:
+        with _kept_when_interrupted(trainer, checkpoint):
+            dg = _train_and_score(job, trainer, checkpoint, progress)
+            _write(job, trainer, dg, output, force=force)
+    except CheckError:
+        directory.remove()
+        raise
+    directory.remove()
+    return FinetuneResult(
+        artifact=str(output),
+        model=model.record.model,
+        steps=steps,
+        best_step=trainer.best_point.step,
+        seconds=FinetuneSeconds(
+            train=trainer.train_seconds,
+            evaluate=trainer.evaluate_seconds,
+            total=clock.seconds(),
+        ),
+        history=trainer.history,
+        dg=dg,
+    )
+
+
+class _Clock:
+    """Wall time of a run, with that of the parts before it was resumed."""
+
+    def __init__(self) -> None:
+        self.before = 0.0
+        self._started = time.perf_counter()
+
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self._started
+
+
+class _Job:
+    """What a run starts from. ``made`` goes into its artifact, ``identity`` marks its state."""
+
+    def __init__(
+        self,
+        model: Model,
+        teacher: Model | None,
+        dataset: DomainDataset,
+        split: Split,
+        settings: FinetuneSettings,
+    ) -> None:
+        self.model = model
+        self.dataset = dataset
+        self.split = split
+        self.settings = settings
+        self.images = sum(map(len, split.train.values()))
+        options = settings.decisive()
+        del options["seed"]
+        self.made = Made(
+            command="finetune",
+            options={**options, "teacher": _fingerprint(teacher) if teacher else None},
+            seed=settings.seed,
+            data=data_facts(dataset, split, self.images),
+            versions=artifact_versions(),
+        )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {
+            "model": {"name": self.model.record.model, "weights": _fingerprint(self.model)},
+            **self.made.model_dump(mode="json"),
+        }
+
+    def training_images(self, progress: Progress) -> TrainingImages:
+        samples, sizes = pooled(self.split.train)
+        store = load_images(samples, self.model.preprocess, progress=progress)
+        return TrainingImages(store, sizes, self.settings.batch_size, self.settings.seed)
+
+    def validation_stores(self, progress: Progress) -> dict[str, ImageStore]:
+        return {
+            domain: load_images(samples, self.model.preprocess, progress=progress)
+            for domain, samples in self.split.validation.items()
+        }
+
+    def test_store(self, progress: Progress) -> ImageStore:
+        return load_images(self.split.test, self.model.preprocess, progress=progress)
+
+
+def _train_and_score(
+    job: _Job, trainer: Trainer, checkpoint: Callable[[], None], progress: Progress
+) -> DGResult:
+    stores = job.validation_stores(progress)
+    if trainer.step < trainer.steps or trainer.evaluation_is_due():
+        _train(job, trainer, stores, checkpoint, progress)
+    trainer.module.load_state_dict(trainer.best)
+    stores[job.split.target] = job.test_store(progress)
+    return dg_result(job.dataset, job.split, trainer.tallies(stores, progress))
+
+
+def _train(
+    job: _Job,
+    trainer: Trainer,
+    stores: dict[str, ImageStore],
+    checkpoint: Callable[[], None],
+    progress: Progress,
+) -> None:
+    images = job.training_images(progress)
+    steps = range(trainer.step, trainer.steps)
+    batches = prefetched(images.batch, steps)
+    tracked = progress.track(
+        batches, lambda: f"fine-tuning, loss {trainer.loss:.3f}", trainer.steps, trainer.step
+    )
+    with repeatable(trainer.device):
+        # A run may have been interrupted between a step and its evaluation.
+        if trainer.evaluation_is_due():
+            trainer.evaluate(stores, progress)
+        for batch in tracked:
+            trainer.update(*batch)
+            if trainer.evaluation_is_due():
+                trainer.evaluate(stores, progress)
+            if trainer.step % job.settings.checkpoint_every == 0:
+                checkpoint()
+
+
+@contextmanager
+def _kept_when_interrupted(trainer: Trainer, checkpoint: Callable[[], None]) -> Iterator[None]:
+    """Write the state if the run is interrupted; in the middle of an update the last one stays."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if trainer.consistent and trainer.step > 0:
+            checkpoint()
+        raise
+
+
+def _write(job: _Job, trainer: Trainer, dg: DGResult, output: Path, *, force: bool) -> None:
+    record = job.model.record
+    update = {
+        "class_names": list(job.dataset.classes),
+        "parent": record.weights_sha256 or None,
+        "made": [*record.made, job.made],
+        "dg": dg,
+        "history": trainer.history,
+    }
+    module = trainer.module.to("cpu").eval()
+    artifact.save(Model(module, record.model_copy(update=update)), output, force=force)
+
+
+def _check_teacher(model: Model, teacher: Model | None, dataset: DomainDataset) -> None:
+    if teacher is None:
+        return
+    try:
+        check_classes(teacher, dataset.classes)
+    except ModelError as error:
+        raise ModelError(f"teacher: {error}") from None
+    if teacher.preprocess != model.preprocess:
+        raise ModelError(
+            f"the teacher wants its images otherwise ({_wanted(teacher)})"
+            f" than the model ({_wanted(model)})"
+        )
+
+
+def _wanted(model: Model) -> str:
+    wants = model.preprocess
+    return f"{wants.img_size} px, mean {wants.mean}, std {wants.std}, {wants.interpolation}"
+
+
+def _fingerprint(model: Model) -> str:
+    """Return the SHA-256 of the weights as an artifact would hold them."""
+    return hashlib.sha256(safetensors.torch.save(weights(model.module))).hexdigest()

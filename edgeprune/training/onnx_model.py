@@ -1,0 +1,110 @@
+"""An exported file as something that can be evaluated."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgeprune.errors import ModelError
+from edgeprune.images import Preprocess
+
+_HINT = "edgeprune export writes files that say how they want their images"
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An ONNX file opened in ONNX Runtime on the CPU, and what its metadata say.
+
+    Attributes:
+        name: the model's name.
+        classes: class names in the order of the logits.
+        preprocess: how it wants its images.
+        batch: the only batch size that it takes, or None for any.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    batch: int | None
+    session: Any
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits ``(batch, classes)`` of images ``(batch, 3, size, size)``."""
+        size = self.batch or len(images)
+        parts = [self._run(part.numpy(), size) for part in images.split(size)]
+        return torch.from_numpy(np.concatenate(parts))
+
+    def _run(self, images: Any, size: int) -> Any:
+        padding = [(0, size - len(images)), (0, 0), (0, 0), (0, 0)]
+        (logits,) = self.session.run(None, {self._input: np.pad(images, padding)})
+        return logits[: len(images)]
+
+    @property
+    def _input(self) -> str:
+        return str(self.session.get_inputs()[0].name)
+
+
+def open_onnx(path: Path) -> OnnxModel:
+    """Open an ONNX file that ``edgeprune export`` wrote.
+
+    Raises:
+        ModelError: if it is missing, no ONNX file, or its metadata do not say how it wants its
+            images and which classes it knows.
+    """
+    import onnxruntime
+
+    if not path.is_file():
+        raise ModelError(f"ONNX file {str(path)!r} does not exist")
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has an error class per status and no common one
+        reason = str(error).splitlines()[0][:200]
+        raise ModelError(f"{str(path)!r} cannot be run by ONNX Runtime: {reason}") from error
+    found = session.get_modelmeta().custom_metadata_map
+    batch = session.get_inputs()[0].shape[0]
+    return OnnxModel(
+        name=found.get("edgeprune.model", path.stem),
+        classes=_classes(found, path),
+        preprocess=_preprocess(found, path),
+        batch=batch if isinstance(batch, int) else None,
+        session=session,
+    )
+
+
+def _classes(found: dict[str, str], path: Path) -> tuple[str, ...]:
+    classes = _json(found, "edgeprune.classes", path)
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ModelError(
+            f"{str(path)!r} does not name its classes",
+            hint="export an artifact that edgeprune finetune wrote",
+        )
+    return tuple(classes)
+
+
+def _preprocess(found: dict[str, str], path: Path) -> Preprocess:
+    facts = _json(found, "edgeprune.preprocess", path)
+    try:
+        mean, std = (tuple(float(value) for value in facts[key]) for key in ("mean", "std"))
+        if len(mean) != 3 or len(std) != 3:
+            raise ValueError("mean and std need three values each")
+        return Preprocess(int(facts["img_size"]), mean, std, str(facts["interpolation"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{str(path)!r}: metadata 'edgeprune.preprocess' are damaged: {error}", hint=_HINT
+        ) from None
+
+
+def _json(found: dict[str, str], key: str, path: Path) -> Any:
+    if key not in found:
+        raise ModelError(f"{str(path)!r} has no metadata {key!r}", hint=_HINT)
+    try:
+        return json.loads(found[key])
+    except json.JSONDecodeError as error:
+        raise ModelError(
+            f"{str(path)!r}: metadata {key!r} are damaged: {error}", hint=_HINT
+        ) from None

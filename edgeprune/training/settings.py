@@ -1,0 +1,103 @@
+"""What a person may choose about fine-tuning."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from edgeprune.errors import UsageError, one_of
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+DEVICES = ("cpu", "cuda")
+DEFAULT_EPOCHS = 10
+# Evaluations in a run whose settings do not say.
+EVALUATIONS = 5
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How a model is fine-tuned; raises UsageError for a value outside its range.
+
+    Attributes:
+        steps: optimiser steps; instead of ``epochs``.
+        epochs: passes over as many images as the source domains have; 10 if neither is given.
+        batch_size: images per step, dealt evenly over the source domains.
+        lr: highest learning rate of AdamW.
+        min_lr_share: share of ``lr`` that the cosine ends at.
+        warmup_share: share of the steps in which the learning rate rises.
+        layer_decay: factor on the learning rate per block away from the classifier; 1 is none.
+        weight_decay: of the weights of linear and convolution layers, and nothing else.
+        label_smoothing: probability mass spread over all classes.
+        clip_norm: largest norm of the gradient of all parameters together.
+        distill_weight: share of the teacher in the loss, where there is one.
+        temperature: softens both logits before the teacher's and the student's are compared.
+        eval_every: steps between evaluations on source validation; None: five in all.
+        checkpoint_every: steps between writes of the state that a resumed run starts from;
+            it does not change the result.
+        precision: of forward and backward; weights and moments are fp32 always.
+        device: cpu or cuda.
+        seed: decides batches and augmentation.
+    """
+
+    steps: int | None = None
+    epochs: int | None = None
+    batch_size: int = 32
+    lr: float = 1e-4
+    min_lr_share: float = 0.01
+    warmup_share: float = 0.1
+    layer_decay: float = 1.0
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    clip_norm: float = 1.0
+    distill_weight: float = 0.7
+    temperature: float = 2.0
+    eval_every: int | None = None
+    checkpoint_every: int = field(default=100, compare=False)
+    precision: str = "fp32"
+    device: str = "cpu"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.epochs is not None:
+            raise UsageError(f"steps {self.steps} and epochs {self.epochs}: give one of the two")
+        for name in ("steps", "epochs", "batch_size", "eval_every", "checkpoint_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} {value!r} is not accepted: at least 1")
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed!r} is not accepted: at least 0")
+        for name in ("lr", "clip_norm", "temperature"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{name} {value!r} is not accepted: a number above 0")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise UsageError(f"weight_decay {self.weight_decay!r} is not accepted: at least 0")
+        for name in ("min_lr_share", "warmup_share", "label_smoothing", "distill_weight"):
+            self._check_share(name, low_open=False, high_open=name == "label_smoothing")
+        self._check_share("layer_decay", low_open=True, high_open=False)
+        one_of(self.precision, "precision", PRECISIONS)
+        one_of(self.device, "device", DEVICES)
+
+    def _check_share(self, name: str, *, low_open: bool, high_open: bool) -> None:
+        value = getattr(self, name)
+        low = value > 0 if low_open else value >= 0
+        high = value < 1 if high_open else value <= 1
+        if not (low and high):
+            start = "above 0" if low_open else "from 0"
+            end = "below 1" if high_open else "to 1"
+            raise UsageError(f"{name} {value!r} is not accepted: {start} {end}")
+
+    def total_steps(self, images: int) -> int:
+        """Return the number of optimiser steps over ``images`` training images."""
+        if self.steps is not None:
+            return self.steps
+        return math.ceil((self.epochs or DEFAULT_EPOCHS) * images / self.batch_size)
+
+    def evaluation_interval(self, steps: int) -> int:
+        """Return the number of steps between evaluations of a run of ``steps``."""
+        return self.eval_every or max(1, math.ceil(steps / EVALUATIONS))
+
+    def decisive(self) -> dict[str, Any]:
+        """Return every setting that the resulting weights depend on."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.compare}
