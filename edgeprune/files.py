@@ -60,7 +60,7 @@ def output_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
     """
     check_output_directory(path, force=force)
     with explain_os_errors(path):
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        _make_parent(path)
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
         try:
             scratch.chmod(0o777 & ~_umask())
@@ -83,7 +83,7 @@ def output_file(path: Path) -> Iterator[Path]:
         raise OutputError(f"output {str(path)!r} is a directory; a file was expected")
     check_parent_writable(path)
     with explain_os_errors(path):
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        _make_parent(path)
         handle, name = tempfile.mkstemp(
             prefix=f".{path.stem}.", suffix=path.suffix, dir=path.absolute().parent
         )
@@ -118,12 +118,20 @@ def explain_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # safetensors raises an error of its own type, a full disk inside it is seen by its text
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(f"no space left on the disk while writing {str(path)!r}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"no permission to write {str(path)!r}") from error
         raise
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"output {str(path)!r}: its directory cannot be made ({error.strerror})"
+        ) from error
 
 
 def _replace_directory(scratch: Path, path: Path, *, force: bool) -> None:

@@ -161,11 +161,13 @@ def _timm_model(
     return model
 
 
-def _img_size(module: nn.Module, config: dict[str, Any]) -> int:
-    size = getattr(getattr(module, "patch_embed", None), "img_size", None)
-    height, width = size if size is not None else config["input_size"][1:]
+def _img_size(module: Any, config: dict[str, Any]) -> int:
+    height, width = module.patch_embed.img_size or config["input_size"][1:]
     if height != width:
         raise ModelError(f"image size {height}x{width}: only square images are supported")
+    patch = max(module.patch_embed.patch_size)
+    if height < patch:
+        raise ModelError(f"image size {height} is not accepted; {patch} (one patch) or more is")
     return int(height)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.domains.dataset import DomainDataset, Sample, open_dataset
+from edgeprune.domains.emoji import emoji_is_installed
 from edgeprune.domains.images import read_image
 from edgeprune.domains.inspect import inspect
 from edgeprune.domains.prepare import prepare
@@ -20,6 +21,7 @@ __all__ = [
     "Sample",
     "Split",
     "data_facts",
+    "emoji_is_installed",
     "inspect",
     "leave_one_out",
     "list_datasets",

