@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import machine, write
+from benchmarks.record import machine
 from edgeprune.benchmarking import bench
 from edgeprune.benchmarking.workers import worker_environment
 from edgeprune.environment import available_cores
@@ -98,7 +98,3 @@ def run(pairs: int = 7) -> dict[str, Any]:
         export_onnx(load_model(MODEL, options), path)
         rows = [compare(path, batch, threads, pairs) for batch, threads in settings]
     return {"name": "agreement with a bare loop", "machine": machine(), "rows": rows}
-
-
-if __name__ == "__main__":
-    write(run(), "harness_agreement")

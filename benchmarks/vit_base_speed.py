@@ -77,5 +77,3 @@ def _measure(
                 }
             )
     return rows
-
-

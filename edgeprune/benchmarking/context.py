@@ -9,10 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from edgeprune.environment import available_cores, cpu_name, version_of
 
-# Above this many busy cores before the start, somebody else is using the machine.
-BUSY_LOAD = 0.5
+# Above this many busy cores before the start, somebody else is using the machine. The load
+# average would also count what this very program did in the minute before.
+BUSY_CORES = 0.3
+BUSY_WINDOW_S = 0.5
 
 
 def describe(threads: int, packages: tuple[str, ...], root: Path = Path("/")) -> dict[str, Any]:
@@ -23,6 +27,7 @@ def describe(threads: int, packages: tuple[str, ...], root: Path = Path("/")) ->
         "available_cores": available_cores(),
         "cpu_limit": cpu_limit(root),
         "threads": threads,
+        "busy_cores": _busy_cores(),
         "load_average": _load_average(),
         "governor": _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "frequency_mhz": _frequency_mhz(root),
@@ -37,11 +42,9 @@ def describe(threads: int, packages: tuple[str, ...], root: Path = Path("/")) ->
 def warnings(environment: dict[str, Any]) -> list[str]:
     """Return what about this machine makes latencies unreliable, one sentence each."""
     found = []
-    load = environment["load_average"]
-    if load is not None and load > BUSY_LOAD:
-        found.append(
-            f"the load average was {load:.2f} before the start: other programs were running"
-        )
+    busy = environment["busy_cores"]
+    if busy > BUSY_CORES:
+        found.append(f"{busy:.1f} cores were busy before the start: other programs were running")
     if environment["governor"] == "powersave":
         found.append("the CPU's governor is powersave: its clock may be lowered at any time")
     threads, cores = environment["threads"], environment["available_cores"]
@@ -65,6 +68,12 @@ def cpu_limit(root: Path = Path("/")) -> float | None:
     if not quota.isdigit() or not period.isdigit():
         return None
     return int(quota) / int(period)
+
+
+def _busy_cores() -> float:
+    """Return how many cores were busy while this process slept for a moment."""
+    share = psutil.cpu_percent(interval=BUSY_WINDOW_S) / 100
+    return round(share * (psutil.cpu_count() or 1), 2)
 
 
 def _load_average() -> float | None:

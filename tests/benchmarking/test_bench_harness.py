@@ -142,8 +142,8 @@ def test_the_machine_is_described_from_the_system_files(tmp_path: Path) -> None:
         0.5,
     )
     assert facts["versions"].keys() == {"edgeprune", "numpy"}
-    text = " | ".join(warnings({**facts, "load_average": 3.0, "available_cores": 2}))
-    for part in ("load average was 3.00", "powersave", "64 threads share 2", "may use 0.5 cores"):
+    text = " | ".join(warnings({**facts, "busy_cores": 3.0, "available_cores": 2}))
+    for part in ("3.0 cores were busy", "powersave", "64 threads share 2", "may use 0.5 cores"):
         assert part in text
     (group / "cpu.max").write_text("max 100000\n")
     assert cpu_limit(tmp_path) is None

@@ -1,0 +1,1 @@
+"""Figures of speed and size: ``make bench``, or ``python -m benchmarks NAME...``."""

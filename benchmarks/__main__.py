@@ -1,0 +1,17 @@
+"""Run benchmarks and write ``benchmarks/results/NAME.json`` and ``.md``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from benchmarks.record import markdown, write
+
+NAMES = ("help_time", "scoring_cost", "harness_agreement", "vit_base_speed")
+
+for name in sys.argv[1:] or NAMES:
+    if name not in NAMES:
+        sys.exit(f"error: unknown benchmark {name!r}; accepted: {', '.join(NAMES)}")
+    result = importlib.import_module(f"benchmarks.{name}").run()
+    write(result, name)
+    print(markdown(result))
