@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from toy_domains import CLASSES, MODEL, SIZE, write_toy_domains
+
+from edgeprune.domains import DomainDataset, leave_one_out, open_dataset
+from edgeprune.errors import ModelError, UsageError
+from edgeprune.model import DenseOptions, Model, create
+from edgeprune.progress import SilentProgress
+from edgeprune.schema import ArtifactRecord, DataFacts, Made, SplitFacts
+from edgeprune.training import choose_split, evaluate, open_onnx
+from edgeprune.training.evaluation import wilson
+
+PREPROCESS = {
+    "img_size": SIZE,
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+    "interpolation": "bicubic",
+}
+METADATA = {
+    "edgeprune.model": "toy",
+    "edgeprune.classes": json.dumps(CLASSES),
+    "edgeprune.preprocess": json.dumps(PREPROCESS),
+}
+
+
+class Recorded(SilentProgress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DomainDataset:
+    return open_dataset(str(write_toy_domains(tmp_path_factory.mktemp("data") / "halves")))
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return create(MODEL, DenseOptions(num_classes=3, img_size=SIZE, pretrained=False))
+
+
+def _trained(model: Model, dataset: DomainDataset, seed: int = 5) -> ArtifactRecord:
+    facts = DataFacts(
+        dataset=dataset.name,
+        fingerprint=dataset.fingerprint,
+        target="dusk",
+        split=SplitFacts(by="group", seed=seed, holdout=0.3),
+        samples=1,
+    )
+    made = Made(command="finetune", options={}, seed=seed, data=facts, versions={})
+    return model.record.model_copy(update={"made": [made]})
+
+
+def test_wilson_interval_matches_published_values() -> None:
+    # Newcombe (1998), table I: 81 of 263, and the limits at 0 of 20 and 20 of 20
+    assert wilson(81, 263) == pytest.approx((25.53, 36.62), abs=0.01)
+    assert wilson(0, 20) == pytest.approx((0.0, 16.11), abs=0.01)
+    assert wilson(20, 20) == pytest.approx((83.89, 100.0), abs=0.01)
+
+
+def test_every_domain_is_scored_on_its_own_part(model: Model, dataset: DomainDataset) -> None:
+    split = leave_one_out(dataset, "dusk")
+    dg = evaluate(model, dataset, split, batch_size=7).dg
+    assert {name: found.n for name, found in dg.domains.items()} == {
+        "day": 6,
+        "dusk": 30,
+        "night": 6,
+    }
+    assert dg.target_accuracy == dg.domains["dusk"].accuracy
+    sources = [dg.domains["day"].accuracy, dg.domains["night"].accuracy]
+    assert dg.source_val_accuracy == pytest.approx(sum(sources) / 2)
+    assert evaluate(model, dataset, split, batch_size=64).dg == dg
+    with pytest.raises(UsageError, match="batch size 0"):
+        evaluate(model, dataset, split, batch_size=0)
+
+
+def _constant_onnx(path: Path, metadata: dict[str, str], batch: int | str = "batch") -> Path:
+    """A network that answers class 1 for every image."""
+    nodes = [
+        helper.make_node("ReduceMean", ["images", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Unsqueeze", ["mean", "one"], ["column"]),
+        helper.make_node("Mul", ["column", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "bias"], ["logits"]),
+    ]
+    constants = [
+        helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3]),
+        helper.make_tensor("one", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]),
+        helper.make_tensor("bias", TensorProto.FLOAT, [3], [0.0, 1.0, 0.0]),
+    ]
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, SIZE, SIZE])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 3])
+    graph = helper.make_graph(nodes, "constant", [images], [logits], constants)
+    proto = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9, producer_name="test"
+    )
+    helper.set_model_props(proto, metadata)
+    onnx.save(proto, str(path))
+    return path
+
+
+@pytest.mark.parametrize("batch", ["batch", 4])
+def test_onnx_file_is_scored_with_its_own_preprocessing(
+    dataset: DomainDataset, tmp_path: Path, batch: int | str
+) -> None:
+    opened = open_onnx(_constant_onnx(tmp_path / "m.onnx", METADATA, batch))
+    result = evaluate(opened, dataset, leave_one_out(dataset, "dusk"), batch_size=7)
+    assert result.model == "toy"
+    assert result.dg.target_accuracy == pytest.approx(100 / 3)
+    assert opened.preprocess.img_size == SIZE
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({}, "has no metadata 'edgeprune.classes'"),
+        ({**METADATA, "edgeprune.classes": "null"}, "does not name its classes"),
+        ({**METADATA, "edgeprune.classes": "[oops"}, "are damaged"),
+        ({**METADATA, "edgeprune.preprocess": "{}"}, "'edgeprune.preprocess' are damaged"),
+    ],
+)
+def test_onnx_metadata_that_do_not_say_enough_are_refused(
+    tmp_path: Path, metadata: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        open_onnx(_constant_onnx(tmp_path / "m.onnx", metadata))
+
+
+def test_onnx_files_that_are_none_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(ModelError, match="cannot be run by ONNX Runtime"):
+        open_onnx(tmp_path / "text.onnx")
+    with pytest.raises(ModelError, match="does not exist"):
+        open_onnx(tmp_path / "absent.onnx")
+
+
+def test_onnx_of_other_classes_is_refused(dataset: DomainDataset, tmp_path: Path) -> None:
+    other = {**METADATA, "edgeprune.classes": json.dumps(["bottom", "dots", "top"])}
+    opened = open_onnx(_constant_onnx(tmp_path / "m.onnx", other))
+    with pytest.raises(ModelError, match="'dots' where the data have 'plain'"):
+        evaluate(opened, dataset, leave_one_out(dataset, "dusk"))
+
+
+def test_split_follows_the_training_of_the_artifact(model: Model, dataset: DomainDataset) -> None:
+    progress = Recorded()
+    record = _trained(model, dataset)
+    split = choose_split(dataset, record, progress=progress)
+    assert split == leave_one_out(dataset, "dusk", by="group", seed=5, holdout=0.3)
+    assert progress.lines == []
+
+
+def test_scores_that_training_may_have_seen_are_marked(
+    model: Model, dataset: DomainDataset
+) -> None:
+    record = _trained(model, dataset)
+    for options, expected in (
+        ({"target": "day"}, "not that on an unseen domain"),
+        ({"seed": 6}, "another split"),
+        ({"by": "file"}, "another split"),
+    ):
+        progress = Recorded()
+        choose_split(dataset, record, progress=progress, **options)
+        assert len(progress.lines) == 1
+        assert expected in progress.lines[0]
+
+
+def test_without_a_target_the_domains_are_named(model: Model, dataset: DomainDataset) -> None:
+    with pytest.raises(UsageError, match="day, dusk, night"):
+        choose_split(dataset, model.record)
+    assert choose_split(dataset, target="day") == leave_one_out(dataset, "day")

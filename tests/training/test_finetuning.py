@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy_domains import MODEL, SIZE, write_toy_domains
+
+from edgeprune import artifact
+from edgeprune.domains import DomainDataset, Split, leave_one_out, load_images, open_dataset
+from edgeprune.errors import (
+    CheckError,
+    EdgepruneError,
+    ModelError,
+    OutputError,
+    UnavailableError,
+    UsageError,
+)
+from edgeprune.files import sha256
+from edgeprune.model import DenseOptions, Model, create
+from edgeprune.progress import SilentProgress
+from edgeprune.training import FinetuneSettings, evaluate, finetune
+from edgeprune.training import finetuning as module_under_test
+from edgeprune.training.trainer import Trainer
+
+FAST = FinetuneSettings(steps=6, batch_size=7, eval_every=2, checkpoint_every=1, lr=3e-4)
+
+
+class Recorded(SilentProgress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> DomainDataset:
+    return open_dataset(str(write_toy_domains(tmp_path_factory.mktemp("data") / "halves")))
+
+
+@pytest.fixture(scope="module")
+def split(dataset: DomainDataset) -> Split:
+    return leave_one_out(dataset, "night")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return create(MODEL, DenseOptions(num_classes=3, img_size=SIZE, pretrained=False))
+
+
+def _digest(output: Path) -> str:
+    return sha256(output / "model.safetensors") + sha256(output / "edgeprune.json")
+
+
+def _leftovers(output: Path) -> list[str]:
+    return sorted(path.name for path in output.parent.iterdir() if path != output)
+
+
+def _stop_at(monkeypatch: pytest.MonkeyPatch, step: int, method: str = "update") -> None:
+    """Press Ctrl-C when a trainer has done ``step`` steps and calls ``method``."""
+    original = getattr(Trainer, method)
+
+    def stopping(self: Trainer, *arguments: Any) -> None:
+        if self.step == step:
+            raise KeyboardInterrupt
+        original(self, *arguments)
+
+    monkeypatch.setattr(Trainer, method, stopping)
+
+
+def test_learns_and_writes_what_was_learnt(
+    model: Model, dataset: DomainDataset, split: Split, tmp_path: Path
+) -> None:
+    settings = FinetuneSettings(steps=20, batch_size=16, lr=3e-4, eval_every=10)
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    result = finetune(model, dataset, split, settings, output=tmp_path / "out")
+    assert result.history[0].loss > result.history[-1].loss
+    assert result.dg.source_val_accuracy > 90
+    assert [point.step for point in result.history] == [10, 20]
+    for name, value in model.module.state_dict().items():
+        assert torch.equal(value, before[name])
+    loaded = artifact.load(tmp_path / "out")
+    assert evaluate(loaded, dataset, split).dg == result.dg == loaded.record.dg
+    assert loaded.record.class_names == list(dataset.classes)
+    assert loaded.record.history == result.history
+    (made,) = loaded.record.made
+    assert (made.command, made.seed, made.options["steps"]) == ("finetune", 0, 20)
+    assert made.data is not None
+    assert (made.data.target, made.data.samples) == ("night", 48)
+    assert _leftovers(tmp_path / "out") == []
+
+
+def test_same_seed_same_bytes_other_seed_others(
+    model: Model, dataset: DomainDataset, split: Split, tmp_path: Path
+) -> None:
+    finetune(model, dataset, split, FAST, output=tmp_path / "one")
+    finetune(model, dataset, split, FAST, output=tmp_path / "two")
+    assert _digest(tmp_path / "one") == _digest(tmp_path / "two")
+    other = FinetuneSettings(**{**FAST.decisive(), "seed": 1})
+    finetune(model, dataset, split, other, output=tmp_path / "three")
+    assert sha256(tmp_path / "one/model.safetensors") != sha256(
+        tmp_path / "three/model.safetensors"
+    )
+    text = (tmp_path / "one/edgeprune.json").read_text()
+    assert str(tmp_path) not in text
+    assert "seconds" not in text
+
+
+@pytest.mark.parametrize(("step", "method"), [(1, "update"), (3, "update"), (4, "evaluate")])
+def test_resumed_run_ends_like_an_uninterrupted_one(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: int,
+    method: str,
+) -> None:
+    whole = finetune(model, dataset, split, FAST, output=tmp_path / "whole", teacher=model)
+    arguments = {"output": tmp_path / "parts" / "out", "teacher": model}
+    # checkpoint_every 100: only what the interruption itself writes can be resumed from
+    rare = FinetuneSettings(**FAST.decisive(), checkpoint_every=100)
+    with monkeypatch.context() as patch:
+        _stop_at(patch, step, method)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(model, dataset, split, rare, **arguments)
+    assert _leftovers(tmp_path / "parts" / "out") == ["out.resume"]
+    with pytest.raises(OutputError, match="interrupted run") as caught:
+        finetune(model, dataset, split, FAST, **arguments)
+    assert caught.value.hint == "--resume continues it, --force starts over"
+    progress = Recorded()
+    parts = finetune(model, dataset, split, FAST, resume=True, progress=progress, **arguments)
+    assert progress.lines[0] == f"resuming after step {step} of 6"
+    assert _digest(tmp_path / "parts" / "out") == _digest(tmp_path / "whole")
+    assert parts.history == whole.history
+    assert _leftovers(tmp_path / "parts" / "out") == []
+
+
+def test_force_starts_an_interrupted_run_over(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(model, dataset, split, FAST, output=tmp_path / "out")
+    finetune(model, dataset, split, FAST, output=tmp_path / "out", force=True)
+    finetune(model, dataset, split, FAST, output=tmp_path / "fresh")
+    assert _digest(tmp_path / "out") == _digest(tmp_path / "fresh")
+
+
+def test_resuming_another_run_names_the_difference(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(model, dataset, split, FAST, output=out)
+    other_lr = FinetuneSettings(**{**FAST.decisive(), "lr": 1e-3})
+    with pytest.raises(UsageError, match=r"options lr was 0.0003, now it is 0.001"):
+        finetune(model, dataset, split, other_lr, output=out, resume=True)
+    with pytest.raises(UsageError, match="data target was 'night', now it is 'day'"):
+        finetune(model, dataset, leave_one_out(dataset, "day"), FAST, output=out, resume=True)
+    with pytest.raises(UsageError, match="teacher was None"):
+        finetune(model, dataset, split, FAST, output=out, teacher=model, resume=True)
+    reseeded = DenseOptions(num_classes=3, img_size=SIZE, pretrained=False, seed=1)
+    with pytest.raises(UsageError, match="model weights was"):
+        finetune(create(MODEL, reseeded), dataset, split, FAST, output=out, resume=True)
+
+
+def test_damaged_state_is_refused(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(model, dataset, split, FAST, output=out)
+    state = json.loads((tmp_path / "out.resume/state.json").read_text())
+    tensors = tmp_path / "out.resume" / state["tensors"]
+    tensors.write_bytes(tensors.read_bytes()[:-100])
+    with pytest.raises(EdgepruneError, match="not a readable safetensors file"):
+        finetune(model, dataset, split, FAST, output=out, resume=True)
+
+
+def test_resume_with_nothing_there_starts_and_says_so(
+    model: Model, dataset: DomainDataset, split: Split, tmp_path: Path
+) -> None:
+    progress = Recorded()
+    one = FinetuneSettings(steps=1, batch_size=4)
+    finetune(model, dataset, split, one, output=tmp_path / "o", resume=True, progress=progress)
+    assert progress.lines[0] == "nothing to resume: starting at step 1"
+
+
+def test_the_target_is_read_once_after_training(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[str] = []
+
+    def recorded(samples: Any, *arguments: Any, **options: Any) -> Any:
+        events.append("+".join(sorted({sample.domain for sample in samples})))
+        return load_images(samples, *arguments, **options)
+
+    def updating(self: Trainer, *batch: torch.Tensor) -> None:
+        events.append("update")
+        original(self, *batch)
+
+    original = Trainer.update
+    monkeypatch.setattr(module_under_test, "load_images", recorded)
+    monkeypatch.setattr(Trainer, "update", updating)
+    finetune(model, dataset, split, FAST, output=tmp_path / "out")
+    assert events == ["day", "dusk", "day+dusk", *["update"] * 6, "night"]
+
+
+def test_the_best_step_is_kept_not_the_last(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good = FinetuneSettings(steps=20, batch_size=16, lr=3e-4, eval_every=10)
+    original = Trainer.update
+
+    def spoiled(self: Trainer, *batch: torch.Tensor) -> None:
+        original(self, *batch)
+        if self.step > 10:
+            with torch.no_grad():
+                self.module.get_parameter("head.bias")[0] += 100.0
+
+    monkeypatch.setattr(Trainer, "update", spoiled)
+    result = finetune(model, dataset, split, good, output=tmp_path / "out")
+    first, last = result.history
+    assert first.source_val > last.source_val
+    assert result.best_step == 10
+    assert result.dg.source_val_accuracy == first.source_val
+
+
+def test_loss_that_is_not_finite_stops_the_run(
+    dataset: DomainDataset, split: Split, tmp_path: Path
+) -> None:
+    broken = create(MODEL, DenseOptions(num_classes=3, img_size=SIZE, pretrained=False))
+    with torch.no_grad():
+        broken.module.get_parameter("head.weight").fill_(torch.inf)
+    with pytest.raises(CheckError, match="became nan at step 1") as caught:
+        finetune(broken, dataset, split, FAST, output=tmp_path / "out")
+    assert "--lr" in str(caught.value.hint)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bf16_learns_and_keeps_fp32_weights(
+    model: Model, dataset: DomainDataset, split: Split, tmp_path: Path
+) -> None:
+    settings = FinetuneSettings(steps=2, batch_size=4, precision="bf16")
+    finetune(model, dataset, split, settings, output=tmp_path / "out")
+    tensors = artifact.load(tmp_path / "out").module.state_dict()
+    assert {value.dtype for value in tensors.values()} == {torch.float32}
+    assert not torch.equal(tensors["head.weight"], model.module.get_parameter("head.weight"))
+
+
+def test_what_this_machine_lacks_is_said(
+    model: Model, dataset: DomainDataset, split: Split, tmp_path: Path
+) -> None:
+    with pytest.raises(UnavailableError, match="'fp16' cannot be trained in on the CPU"):
+        finetune(model, dataset, split, FinetuneSettings(precision="fp16"), output=tmp_path / "out")
+    if not torch.cuda.is_available():
+        with pytest.raises(UnavailableError, match="no CUDA GPU"):
+            finetune(model, dataset, split, FinetuneSettings(device="cuda"), output=tmp_path / "o")
+
+
+def test_models_that_do_not_fit_are_refused(
+    model: Model, dataset: DomainDataset, split: Split, tmp_path: Path
+) -> None:
+    four = create(MODEL, DenseOptions(num_classes=4, img_size=SIZE, pretrained=False))
+    larger = create(MODEL, DenseOptions(num_classes=3, img_size=48, pretrained=False))
+    out = tmp_path / "out"
+    with pytest.raises(ModelError, match="4 classes, the data have 3") as caught:
+        finetune(four, dataset, split, FAST, output=out)
+    assert "--num-classes 3" in str(caught.value.hint)
+    with pytest.raises(ModelError, match="teacher: the model has 4 classes"):
+        finetune(model, dataset, split, FAST, output=out, teacher=four)
+    with pytest.raises(ModelError, match="48 px"):
+        finetune(model, dataset, split, FAST, output=out, teacher=larger)
