@@ -21,9 +21,13 @@ def test_a_directory_appears_only_when_complete(tmp_path: Path) -> None:
 def test_nothing_is_left_of_a_directory_that_failed(
     tmp_path: Path, failure: type[BaseException]
 ) -> None:
-    with pytest.raises(failure), output_directory(tmp_path / "out") as scratch:
-        (scratch / "a").write_text("1")
-        raise failure
+    def fail() -> None:
+        with output_directory(tmp_path / "out") as scratch:
+            (scratch / "a").write_text("1")
+            raise failure
+
+    with pytest.raises(failure):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,7 +6,6 @@ Nothing heavy is imported before a command runs: ``--help`` and ``--version`` st
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import signal
 import sys
@@ -61,8 +60,7 @@ def _root(
 
 
 for _name in COMMANDS:
-    if importlib.util.find_spec(f"edgeprune.cli.{_name}"):
-        importlib.import_module(f"edgeprune.cli.{_name}")
+    importlib.import_module(f"edgeprune.cli.{_name}")
 
 
 def main(arguments: list[str] | None = None) -> int:

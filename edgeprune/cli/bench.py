@@ -70,7 +70,7 @@ def bench(
     seed: options.Seed = 0,
     json_: options.Json = False,
 ) -> None:
-    """Measure latency, throughput and memory, side by side with a baseline."""
+    """Measure latency, throughput and memory beside a baseline."""
     from edgeprune.benchmarking import runtimes
     from edgeprune.files import check_parent_writable, write_text
 

@@ -40,7 +40,9 @@ def command(
     ] = None,
     json_: options.Json = False,
 ) -> None:
-    """Score a model per domain: the held-out one, and the others on their validation images.
+    """Score a model on the unseen domain and on the others.
+
+    The target is scored on its test images, every other domain on its validation images.
 
     An artifact is scored on the target and split that it was trained with, unless told otherwise.
     """

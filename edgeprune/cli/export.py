@@ -39,7 +39,7 @@ def command(
     force: options.Force = False,
     json_: options.Json = False,
 ) -> None:
-    """Write an ONNX file and prove that it computes what the model computes.
+    """Write an ONNX file that is proved against PyTorch.
 
     Both sides run on random images, and on real ones from --data (or from the embedded emoji
     where they are installed).

@@ -62,7 +62,7 @@ def command(
     force: options.Force = False,
     json_: options.Json = False,
 ) -> None:
-    """Train on the source domains, keep the best step, score it on the domain held out."""
+    """Train on the source domains, score the best step on the unseen one."""
     if data is None:
         raise UsageError("finetune needs images: --data ROOT, or --data emoji")
     check_output_directory(output, force=force)

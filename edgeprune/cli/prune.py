@@ -71,7 +71,7 @@ def command(
     force: options.Force = False,
     json_: options.Json = False,
 ) -> None:
-    """Remove the least useful embedding channels, heads and neurons of a vision transformer."""
+    """Remove the least useful channels, heads and neurons."""
     if output is None and not dry_run:
         raise UsageError("prune needs an output directory: -o DIR (or --dry-run)")
     if output is not None and not dry_run:

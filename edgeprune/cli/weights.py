@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeprune.pretrained.prepare import WeightsList, WeightsPrepared
 
 weights_app = typer.Typer(
-    help="Pre-trained weights that installed packages carry, as files for --weights.",
+    help="Pre-trained weights that installed packages carry.",
     no_args_is_help=True,
 )
 app.add_typer(weights_app, name="weights")

@@ -76,6 +76,7 @@ def headline(rows: Sequence[ReportRow]) -> tuple[str, str | None]:
     """Return the one-line result, and by which rule it was chosen if there was a choice."""
     pruned = [row for row in rows if not row.is_dense and not row.is_baseline]
     full = [r for r in pruned if r.speedup is not None and r.drop_points is not None]
+    full = [row for row in full if row.batch == _smallest_batch(row, full)]  # what is drawn
     pool = full or [r for r in pruned if r.drop_points is not None]
     pool = pool or [r for r in pruned if r.speedup is not None] or pruned
     if not pool:
@@ -91,6 +92,12 @@ def headline(rows: Sequence[ReportRow]) -> tuple[str, str | None]:
         return _sentence(best, rows), None
     where = f" ({best.label}; {setting(best)})" if best.runtime else f" ({best.label})"
     return _sentence(best, rows), f"One of {len(pool)} pruned results: {rule}{where}."
+
+
+def _smallest_batch(row: ReportRow, rows: Sequence[ReportRow]) -> int | None:
+    """Return the smallest batch size that a row's model was measured at."""
+    batches = [other.batch for other in rows if other.label == row.label and other.batch]
+    return min(batches, default=None)
 
 
 def _sentence(row: ReportRow, rows: Sequence[ReportRow]) -> str:

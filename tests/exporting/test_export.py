@@ -66,9 +66,7 @@ def test_a_fixed_batch(tmp_path: Path) -> None:
     assert session.get_inputs()[0].shape[0] == 3
 
 
-def test_a_file_that_differs_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity_module, "MAX_ABS", 0.0)
     with pytest.raises(CheckError, match="differs from PyTorch"):
         export(_pruned("vit_tiny_patch16_224"), tmp_path / "x")

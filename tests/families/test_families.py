@@ -107,9 +107,7 @@ def test_other_architectures_are_refused_by_name(name: str) -> None:
         ("beit3_base_patch16_224", {}, "inner norm"),
     ],
 )
-def test_unsupported_parts_are_refused_by_name(
-    name: str, extra: dict[str, Any], part: str
-) -> None:
+def test_unsupported_parts_are_refused_by_name(name: str, extra: dict[str, Any], part: str) -> None:
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=CLASSES, depth=DEPTH, **extra)
     with pytest.raises(ModelError, match=part):

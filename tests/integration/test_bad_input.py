@@ -94,9 +94,7 @@ def test_unsupported_architecture_and_missing_artifact(
     assert "nothing" in error
 
 
-@pytest.mark.parametrize(
-    ("device", "code"), [("toaster", 2), ("cuda", 3), ("jetson-orin-nano", 3)]
-)
+@pytest.mark.parametrize(("device", "code"), [("toaster", 2), ("cuda", 3), ("jetson-orin-nano", 3)])
 def test_devices(
     device: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,9 @@ from edgeprune.pruning.fisher import mean_squared_gradients
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")
 
 
-def _case(name: str, size: int, extra: dict[str, Any]) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+def _case(
+    name: str, size: int, extra: dict[str, Any]
+) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     model = families.of(name).adapt(timm_model(name, size, **extra))
     return model, images(size, 5), torch.arange(5) % CLASSES
 
@@ -28,7 +30,6 @@ def _reference(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, 
         return F.cross_entropy(torch.func.functional_call(model, p, (image[None],)), label[None])
 
     return torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0))(parameters, x, y)
-
 
 
 @pytest.mark.parametrize(("name", "size", "extra"), CASES, ids=IDS)
@@ -75,7 +76,7 @@ def test_scoring_leaves_the_model_as_it_was() -> None:
 
 
 def test_torch_prunings_score_sees_one_image_only() -> None:
-    """The pitfall that this project's score avoids; if it is mended upstream, say so in the docs."""
+    """The pitfall that our score avoids; if it is mended upstream, say so in the docs."""
     import torch_pruning as tp
 
     model, x, y = _case(*CASES[0])

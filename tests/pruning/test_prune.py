@@ -83,7 +83,7 @@ def test_two_prunings_in_one_process_do_not_meet() -> None:
 
 
 def test_half_the_width_of_vit_base_is_a_quarter_of_its_macs() -> None:
-    """The paper's setting; figures of facts known from torch-pruning's own table (17.59, 4.61 G)."""
+    """The paper's setting; torch-pruning's own table has 17.59 and 4.61 G."""
     options = DenseOptions(num_classes=1000, pretrained=False)
     result = prune(create("vit_base_patch16_224", options), PruneSettings(ratio=0.5)).result
     assert result.dense.macs / 1e9 == pytest.approx(17.58, rel=0.005)
