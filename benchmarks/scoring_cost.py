@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,10 +34,10 @@ def run(rounds: int = 5) -> dict[str, Any]:
         module = create(name, options).module
         images = torch.randn(batch, 3, img_size, img_size)
         labels = torch.arange(batch) % 8
-        work = {
-            "ordinary": lambda m=module, x=images, y=labels: _ordinary(m, x, y),
-            "hessian": lambda m=module, x=images, y=labels: mean_squared_gradients(m, [(x, y)]),
-            "taylor": lambda m=module, x=images, y=labels: first_order_sums(m, x, y),
+        work: dict[str, Callable[[], object]] = {
+            "ordinary": partial(_ordinary, module, images, labels),
+            "hessian": partial(mean_squared_gradients, module, [(images, labels)]),
+            "taylor": partial(first_order_sums, module, images, labels),
         }
         seconds = _interleaved(work, rounds)
         rows.append(

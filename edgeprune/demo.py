@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -122,7 +123,7 @@ def demo(
     run.stage("prune", output / "pruned-50-untuned", run.pruned)
     run.stage("fine-tune pruned", output / "pruned-50", run.tuned)
     for name in ("dense", "pruned-50"):
-        run.stage(f"export {name}", output / "onnx" / name, lambda name=name: run.export(name))
+        run.stage(f"export {name}", output / "onnx" / name, partial(run.export, name))
     run.stage("bench", output / "bench.json", run.bench)
     return run.report(quick)
 

@@ -72,7 +72,7 @@ def cpu_limit(root: Path = Path("/")) -> float | None:
 
 def _busy_cores() -> float:
     """Return how many cores were busy while this process slept for a moment."""
-    share = psutil.cpu_percent(interval=BUSY_WINDOW_S) / 100
+    share = float(psutil.cpu_percent(interval=BUSY_WINDOW_S)) / 100
     return round(share * (psutil.cpu_count() or 1), 2)
 
 
