@@ -182,7 +182,13 @@ class _Run:
             seed=self.recipe.seed,
             progress=self.progress,
         )
-        settings = PruneSettings(ratio=0.5, metric="hessian", seed=self.recipe.seed)
+        settings = PruneSettings(
+            ratio=0.5,
+            metric="hessian",
+            scope="local",
+            reconstruct=True,
+            seed=self.recipe.seed,
+        )
         small = prune(model, settings, calibration=calibration, progress=self.progress).model
         if self.recipe.score_untuned:
             dg = evaluate(small, self.dataset, self.split, progress=self.progress).dg

@@ -56,6 +56,13 @@ def command(
         float, typer.Option(help="Largest share removed from one dimension of one layer.")
     ] = 1.0,
     steps: Annotated[int, typer.Option(help="Rounds; each scores anew.")] = 1,
+    reconstruct: Annotated[
+        bool | None,
+        typer.Option(
+            "--reconstruct/--no-reconstruct",
+            help="Repair in closed form what the cut breaks. Default: with --data.",
+        ),
+    ] = None,
     data: options.Data = None,
     target: options.Target = None,
     split: options.Split = None,
@@ -95,6 +102,7 @@ def command(
             round_to=round_to,
             max_ratio=max_ratio,
             steps=steps,
+            reconstruct=data is not None if reconstruct is None else reconstruct,
             seed=seed,
         )
         require_data(get_metric(settings.metric), data is not None)

@@ -41,6 +41,19 @@ class ChannelGroup:
     heads: int = 0
 
 
+@dataclass(frozen=True)
+class Stream:
+    """The residual stream: what must be known to give it other coordinates.
+
+    Attributes:
+        norms: paths of the norms that read it, each with the linear layers that read the norm.
+        scales: paths of parameters that scale a writer's output, each with that linear layer.
+    """
+
+    norms: tuple[tuple[str, tuple[str, ...]], ...]
+    scales: tuple[tuple[str, str], ...]
+
+
 class Family(ABC):
     """An architecture family: from timm's model to a prunable one and back from widths.
 
@@ -75,6 +88,14 @@ class Family(ABC):
 
         Raises:
             ModelError: if a width is missing or unknown.
+        """
+
+    @abstractmethod
+    def stream(self, module: nn.Module) -> Stream:
+        """Return the residual stream of an adapted module.
+
+        Raises:
+            ModelError: if a layer that no neighbour can absorb stands on it.
         """
 
     @abstractmethod

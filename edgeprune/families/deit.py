@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from edgeprune.families.base import WidthKey, register, timm_module
+from edgeprune.families.base import Stream, WidthKey, register, timm_module
 from edgeprune.families.layers import resize_linear
 from edgeprune.families.vit import ViT
 
@@ -21,6 +22,14 @@ class DeiT(ViT):
     def covers(self, timm_name: str) -> bool:
         """See :meth:`Family.covers`."""
         return timm_module(timm_name) == "deit"
+
+    def stream(self, module: Any) -> Stream:
+        """See :meth:`Family.stream`."""
+        stream = super().stream(module)
+        if not isinstance(getattr(module, "head_dist", None), nn.Linear):
+            return stream
+        name, readers = stream.norms[-1]
+        return replace(stream, norms=(*stream.norms[:-1], (name, (*readers, "head_dist"))))
 
     def resize(self, module: Any, widths: Mapping[WidthKey, int]) -> None:
         """See :meth:`Family.resize`."""

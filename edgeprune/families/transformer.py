@@ -13,7 +13,7 @@ from torch import nn
 
 from edgeprune.errors import ModelError
 from edgeprune.families.attention import Attention
-from edgeprune.families.base import ChannelGroup, Family, WidthKey
+from edgeprune.families.base import ChannelGroup, Family, Stream, WidthKey
 from edgeprune.families.layers import (
     resize_conv_outputs,
     resize_linear,
@@ -128,6 +128,27 @@ class TransformerFamily(Family):
             owner, name = _owner(block, path)
             if getattr(owner, name, None) is not None:
                 resize_parameter(owner, name, 0, embed)
+
+    def stream(self, module: Any) -> Stream:
+        """See :meth:`Family.stream`."""
+        if not isinstance(getattr(module, "norm_pre", nn.Identity()), nn.Identity):
+            raise ModelError(
+                "the residual stream begins with a norm: it cannot be projected",
+                hint="--no-reconstruct drops channels instead",
+            )
+        norms: list[tuple[str, tuple[str, ...]]] = []
+        scales: list[tuple[str, str]] = []
+        for index, block in enumerate(module.blocks):
+            prefix = f"blocks.{index}"
+            norms += [(f"{prefix}.norm1", (f"{prefix}.attn.qkv",))]
+            norms += [(f"{prefix}.norm2", (f"{prefix}.mlp.fc1",))]
+            writers = (f"{prefix}.attn.proj", f"{prefix}.mlp.fc2")
+            for path, writer in zip(self.block_scales, writers, strict=False):
+                if _attribute(block, path) is not None:
+                    scales.append((f"{prefix}.{path}", writer))
+        last = [name for name in self.norms if isinstance(getattr(module, name), nn.LayerNorm)]
+        norms += [(name, self.heads) for name in last]
+        return Stream(tuple(norms), tuple(scales))
 
     def refresh(self, module: Any) -> None:
         """See :meth:`Family.refresh`."""

@@ -9,18 +9,26 @@ from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 from edgeprune import families
 from edgeprune.costs import count
 from edgeprune.environment import artifact_versions
 from edgeprune.errors import PlanError, UsageError, one_of
-from edgeprune.families.base import DIMS, WidthKey
+from edgeprune.families.base import DIMS, ChannelGroup, WidthKey
 from edgeprune.model import Model, rebuild
 from edgeprune.progress import SILENT, Progress
 from edgeprune.pruning.calibration import Calibration
 from edgeprune.pruning.graph import PruningGraph
 from edgeprune.pruning.metrics import Scores, Scoring, get_metric, require_data
 from edgeprune.pruning.plan import BUDGETS, SCOPES, Planned, plan
+from edgeprune.pruning.reconstruct import (
+    StreamProjection,
+    assign,
+    input_moments,
+    reader_of,
+    refit,
+)
 from edgeprune.pruning.units import kept_channels, units_of
 from edgeprune.schema import Cost, LayerChange, Made, PruneResult, PruneSeconds, Width
 
@@ -43,6 +51,7 @@ class PruneSettings:
         round_to: widths become multiples of it (head dims per head).
         max_ratio: largest share removed from one dimension of one layer.
         steps: rounds, each of which scores anew.
+        reconstruct: repair in closed form what the cut breaks (needs calibration images).
         seed: for metrics that draw lots.
     """
 
@@ -54,6 +63,7 @@ class PruneSettings:
     round_to: int = 8
     max_ratio: float = 1.0
     steps: int = 1
+    reconstruct: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -102,6 +112,8 @@ def prune(
     """
     chosen = get_metric(settings.metric)
     require_data(chosen, calibration is not None)
+    if settings.reconstruct and calibration is None:
+        raise UsageError("--reconstruct needs calibration images: --data ROOT --target DOMAIN")
     started = time.perf_counter()
     pruning = _Pruning(model, settings, calibration, progress)
     warnings: tuple[str, ...] = ()
@@ -188,10 +200,42 @@ class _Pruning:
         return count(rebuild(record), record.img_size)
 
     def _cut(self, graph: PruningGraph, scores: Scores, planned: Planned) -> None:
-        for group in graph.groups:
-            stay = set(kept_channels(group, scores[group.name], planned.keep))
-            graph.cut(group, [c for c in range(group.channels) if c not in stay])
+        stay = {g.name: kept_channels(g, scores[g.name], planned.keep) for g in graph.groups}
+        narrowed = [group for group in graph.groups if len(stay[group.name]) < group.channels]
+        inner = [group for group in narrowed if group.dims != ("embed",)]
+        if self.settings.reconstruct:
+            self._refit_readers(graph, inner, stay)
+        for group in inner:
+            graph.cut(group, _removed(group, stay[group.name]))
+        for group in narrowed:
+            if group not in inner:
+                self._narrow_stream(graph, group, stay[group.name])
         graph.finish()
+
+    def _refit_readers(
+        self, graph: PruningGraph, groups: Sequence[ChannelGroup], stay: dict[str, list[int]]
+    ) -> None:
+        module = self.model.module
+        readers = {group.name: reader_of(graph.members(group)) for group in groups}
+        assert self.calibration is not None  # checked by prune
+        moments = input_moments(module, list(readers.values()), self.calibration)
+        for group in groups:
+            layer = module.get_submodule(readers[group.name])
+            assert isinstance(layer, nn.Linear)
+            refit(layer, moments[readers[group.name]], stay[group.name])
+
+    def _narrow_stream(self, graph: PruningGraph, group: ChannelGroup, stay: list[int]) -> None:
+        """Drop channels of the residual stream, or project it if it is to be reconstructed."""
+        if not self.settings.reconstruct:
+            graph.cut(group, _removed(group, stay))
+            return
+        module = self.model.module
+        assert self.calibration is not None  # checked by prune
+        stream = self.family.stream(module)
+        projection = StreamProjection(module, stream, len(stay), self.calibration)
+        values = projection.weights(graph.members(group))
+        graph.cut(group, _removed(group, stay))
+        assign(module, values)
 
     def finish(self, warnings: Sequence[str], total: float) -> Pruned:
         """Count the result and write down how it was made."""
@@ -238,6 +282,11 @@ class _Pruning:
         done = work()
         self.seconds[part] += time.perf_counter() - started
         return done
+
+
+def _removed(group: ChannelGroup, stay: Sequence[int]) -> list[int]:
+    kept = set(stay)
+    return [channel for channel in range(group.channels) if channel not in kept]
 
 
 def _as_dict(widths: Sequence[Width]) -> dict[WidthKey, int]:
