@@ -53,8 +53,8 @@ class Recipe:
     """
 
     target: str = "microsoft"
-    dense_steps: int = 120
-    tuned_steps: int = 260
+    dense_steps: int = 140
+    tuned_steps: int = 200
     evaluations: int = 4
     samples: int = 256
     bench_s: float = 4.0
