@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -189,27 +191,29 @@ def test_output_directories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert not (full / "precious").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path]:
+    """A small file system at ``folder``, which only root can mount."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 def test_an_output_that_may_not_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o555)
-    assert "no permission" in fails(capsys, tmp_path, ["prune", *VIT, "-o", str(closed / "x")], 2)
+    with mounted(tmp_path / "closed", "ro") as closed:
+        error = fails(capsys, tmp_path, ["prune", *VIT, "-o", str(closed / "x")], 2)
+        assert "no permission" in error
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("mount") is None, reason="mounting a tmpfs needs root"
-)
 def test_a_full_disk_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a tmpfs cannot be mounted here")
-    try:
+    with mounted(tmp_path / "small", "size=1m") as small:
         for command in (["prune", *VIT], ["export", *VIT, "--onnx"]):
             error = fails(capsys, tmp_path, [*command, "-o", str(small / "out")], 2)
             assert "no space left" in error
-    finally:
-        subprocess.run(["umount", str(small)], check=True)

@@ -16,15 +16,13 @@ VIT = ["vit_base_patch16_224", "--no-pretrained", "--num-classes", "8"]
 TINY = ["vit_tiny_patch16_224", "--no-pretrained", "--num-classes", "8", "--img-size", "64"]
 EMOJI = ["--data", "emoji", "--target", "microsoft"]
 
-# (arguments, seconds after which it is surely at work: torch is imported, images are read)
+# Each works for longer than it takes to be interrupted.
 COMMANDS = {
     "prune": ["prune", *VIT, *EMOJI, "--samples", "4000", "-o", "out"],
     "finetune": ["finetune", *TINY, *EMOJI, "--steps", "100000", "-o", "out"],
     "eval": ["eval", *VIT, *EMOJI],
     "export": ["export", *VIT, "--onnx", "-o", "out"],
     "bench": ["bench", "vit_tiny_patch16_224", "--min-time", "600", "-o", "out.json"],
-    "weights": ["weights", "prepare", "dinov2-small", "-o", "out.safetensors"],
-    "data": ["data", "prepare", "emoji", "-o", "out"],
     "demo": ["demo", "-o", "out"],
 }
 # What a resumed run starts from may stay; so may the finished stages of a demo.
