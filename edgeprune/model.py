@@ -122,9 +122,18 @@ def check_classes(model: Model, classes: Sequence[str]) -> None:
             f"the model has {record.num_classes} classes, the data have {len(classes)}",
             hint=f"a dense timm model takes --num-classes {len(classes)}",
         )
-    for recorded, found in zip(record.class_names or classes, classes, strict=True):
-        if recorded != found:
-            raise ModelError(f"the model knows class {recorded!r} where the data have {found!r}")
+    check_class_names(record.class_names or classes, classes)
+
+
+def check_class_names(recorded: Sequence[str], found: Sequence[str]) -> None:
+    """Check that as many classes have the same names in the same order.
+
+    Raises:
+        ModelError: naming the first that differs.
+    """
+    for known, named in zip(recorded, found, strict=True):
+        if known != named:
+            raise ModelError(f"the model knows class {known!r} where the data have {named!r}")
 
 
 def _build(name: str, options: DenseOptions) -> nn.Module:

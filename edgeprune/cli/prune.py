@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeprune.cli import app, options
-from edgeprune.cli.render import count, quiet_stdout, show
+from edgeprune.cli.render import quiet_stdout, show
 from edgeprune.errors import UsageError
+from edgeprune.figures import count
 from edgeprune.files import check_output_directory
 
 if TYPE_CHECKING:

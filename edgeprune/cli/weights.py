@@ -9,7 +9,8 @@ import typer
 
 from edgeprune.cli import app
 from edgeprune.cli.options import Json
-from edgeprune.cli.render import count, quiet_stdout, show
+from edgeprune.cli.render import quiet_stdout, show
+from edgeprune.figures import count
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,11 +12,9 @@ from torch import nn
 
 from edgeprune.pruning.per_sample import (
     Layer,
-    as_tokens,
-    conv_tokens,
+    layer_tokens,
     normalised,
     per_sample_pass,
-    unfold_patches,
 )
 
 # (parameter, axis) -> (batch, entries along the axis)
@@ -50,10 +48,7 @@ def first_order_sums(module: nn.Module, images: torch.Tensor, labels: torch.Tens
 def _add_layer(
     sums: Sums, name: str, layer: Layer, x: torch.Tensor, gradient: torch.Tensor
 ) -> None:
-    if isinstance(layer, nn.Conv2d):
-        x, gradient = unfold_patches(layer, x), conv_tokens(gradient)
-    else:
-        x, gradient = as_tokens(x), as_tokens(gradient)
+    x, gradient = layer_tokens(layer, x, gradient)
     if isinstance(layer, nn.LayerNorm):
         if layer.weight is not None:
             change = (gradient * normalised(layer, x)).sum(1)

@@ -9,11 +9,9 @@ from torch import nn
 
 from edgeprune.pruning.per_sample import (
     Layer,
-    as_tokens,
-    conv_tokens,
+    layer_tokens,
     normalised,
     per_sample_pass,
-    unfold_patches,
 )
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -54,10 +52,7 @@ def _add_layer(
     gradient: torch.Tensor,
 ) -> None:
     """Add the squared per-sample gradients of one layer's parameters to their totals."""
-    if isinstance(layer, nn.Conv2d):
-        x, gradient = unfold_patches(layer, x), conv_tokens(gradient)
-    else:
-        x, gradient = as_tokens(x), as_tokens(gradient)
+    x, gradient = layer_tokens(layer, x, gradient)
     if isinstance(layer, nn.LayerNorm):
         if layer.weight is not None:
             scaled = gradient * normalised(layer, x)

@@ -64,6 +64,18 @@ def unfold_patches(layer: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
     return patches.transpose(1, 2)
 
 
+def layer_tokens(
+    layer: Layer, x: torch.Tensor, gradient: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """View what a layer saw and the gradient of its output as ``(batch, tokens, channels)``.
+
+    A convolution's tokens are its positions, and it sees the patch under its kernel.
+    """
+    if isinstance(layer, nn.Conv2d):
+        return unfold_patches(layer, x), conv_tokens(gradient)
+    return as_tokens(x), as_tokens(gradient)
+
+
 def as_tokens(tensor: torch.Tensor) -> torch.Tensor:
     """View ``(batch, ..., channels)`` as ``(batch, tokens, channels)``."""
     return tensor.reshape(len(tensor), -1, tensor.shape[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeprune import figures
 from edgeprune.reporting.document import Interval, ReportModel, ReportRow
 
 # The one result in the headline is the fastest that costs at most this many points.
@@ -38,13 +39,8 @@ def pruning(row: ReportRow) -> str:
 
 
 def count(number: float | None) -> str:
-    """Shorten a count: 4.61 G, 21.7 M."""
-    if number is None:
-        return "not known"
-    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= scale:
-            return f"{number / scale:.3g} {unit}"
-    return f"{number:g}"
+    """Shorten a count, which may not be known."""
+    return "not known" if number is None else figures.count(number)
 
 
 def milliseconds(value: float) -> str:

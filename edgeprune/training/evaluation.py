@@ -11,7 +11,7 @@ from torch import nn
 
 from edgeprune.domains import DomainDataset, ImageStore, Split, leave_one_out, load_images
 from edgeprune.errors import ModelError, UsageError
-from edgeprune.model import Model, check_classes
+from edgeprune.model import Model, check_class_names, check_classes
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import ArtifactRecord, DataFacts, DGResult, DomainAccuracy, EvalResult
 from edgeprune.training.compute import autocast
@@ -213,6 +213,4 @@ def _check_onnx_classes(model: OnnxModel, classes: Sequence[str]) -> None:
         raise ModelError(
             f"the model has {len(model.classes)} classes, the data have {len(classes)}"
         )
-    for recorded, found in zip(model.classes, classes, strict=True):
-        if recorded != found:
-            raise ModelError(f"the model knows class {recorded!r} where the data have {found!r}")
+    check_class_names(model.classes, classes)
