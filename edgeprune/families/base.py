@@ -43,13 +43,15 @@ class ChannelGroup:
 
 @dataclass(frozen=True)
 class Stream:
-    """The residual stream: what must be known to give it other coordinates.
+    """A residual stream: what must be known to give it other coordinates.
 
     Attributes:
+        group: name of the channel group whose channels are the stream's.
         norms: paths of the norms that read it, each with the linear layers that read the norm.
         scales: paths of parameters that scale a writer's output, each with that linear layer.
     """
 
+    group: str
     norms: tuple[tuple[str, tuple[str, ...]], ...]
     scales: tuple[tuple[str, str], ...]
 
@@ -86,17 +88,29 @@ class Family(ABC):
     def resize(self, module: nn.Module, widths: Mapping[WidthKey, int]) -> None:
         """Give a dense adapted module other widths; its parameters become uninitialised.
 
+        A residual block that has no width at all becomes :class:`Dropped`.
+
         Raises:
             ModelError: if a width is missing or unknown.
         """
 
     @abstractmethod
-    def stream(self, module: nn.Module) -> Stream:
-        """Return the residual stream of an adapted module.
+    def trunk(self, module: nn.Module) -> list[str]:
+        """Return the paths of the modules that run one after another on the residual stream.
 
-        Raises:
-            ModelError: if a layer that no neighbour can absorb stands on it.
+        Each takes the tokens and what all images share, and returns the next tokens.
         """
+
+    @abstractmethod
+    def blocks(self, module: nn.Module) -> list[str]:
+        """Return the paths of the residual blocks that are left and may be dropped."""
+
+    def streams(self, module: nn.Module) -> list[Stream]:
+        """Return the residual streams that can be given other coordinates.
+
+        A stream on which a layer stands that no neighbour can absorb is not among them.
+        """
+        return []
 
     @abstractmethod
     def refresh(self, module: nn.Module) -> None:

@@ -23,19 +23,24 @@ class DeiT(ViT):
         """See :meth:`Family.covers`."""
         return timm_module(timm_name) == "deit"
 
-    def stream(self, module: Any) -> Stream:
-        """See :meth:`Family.stream`."""
-        stream = super().stream(module)
+    def streams(self, module: Any) -> list[Stream]:
+        """See :meth:`Family.streams`."""
+        streams = super().streams(module)
         if not isinstance(getattr(module, "head_dist", None), nn.Linear):
-            return stream
-        name, readers = stream.norms[-1]
-        return replace(stream, norms=(*stream.norms[:-1], (name, (*readers, "head_dist"))))
+            return streams
+        return [_read_by(stream, "head_dist") for stream in streams]
 
     def resize(self, module: Any, widths: Mapping[WidthKey, int]) -> None:
         """See :meth:`Family.resize`."""
         super().resize(module, widths)
         if isinstance(getattr(module, "head_dist", None), nn.Linear):
             resize_linear(module.head_dist, inputs=module.embed_dim)
+
+
+def _read_by(stream: Stream, head: str) -> Stream:
+    """Add a classifier to those that read the last norm."""
+    name, readers = stream.norms[-1]
+    return replace(stream, norms=(*stream.norms[:-1], (name, (*readers, head))))
 
 
 register(DeiT())

@@ -1,4 +1,4 @@
-"""Giving standard layers other widths; the new parameters are empty."""
+"""Giving standard layers other widths, with empty parameters; and the place of a lost block."""
 
 from __future__ import annotations
 
@@ -42,3 +42,19 @@ def resize_norm(layer: nn.Module, width: int) -> None:
         resize_parameter(layer, "weight", 0, width)
         resize_parameter(layer, "bias", 0, width)
         layer.normalized_shape = (width,)
+
+
+class Dropped(nn.Module):
+    """Stands where a residual block was removed: the tokens pass unchanged.
+
+    It keeps the names of the blocks after it as they were.
+    """
+
+    def forward(self, x: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        """Return ``x``; what the block would have been given besides is ignored."""
+        return x
+
+
+def drop(module: nn.Module, path: str) -> None:
+    """Replace the residual block at ``path``, in place."""
+    module.set_submodule(path, Dropped())

@@ -15,6 +15,8 @@ from edgeprune.errors import ModelError
 from edgeprune.families.attention import Attention
 from edgeprune.families.base import ChannelGroup, Family, Stream, WidthKey
 from edgeprune.families.layers import (
+    Dropped,
+    drop,
     resize_conv_outputs,
     resize_linear,
     resize_norm,
@@ -64,8 +66,7 @@ class TransformerFamily(Family):
     def groups(self, module: Any) -> list[ChannelGroup]:
         """See :meth:`Family.groups`."""
         found = [ChannelGroup("embed", "patch_embed.proj", module.embed_dim, ("embed",))]
-        for index, block in enumerate(module.blocks):
-            prefix = f"blocks.{index}"
+        for prefix, block in _present(module):
             mix = block.attn.mix
             found.append(
                 ChannelGroup(
@@ -86,12 +87,15 @@ class TransformerFamily(Family):
     def free_parameters(self, module: Any) -> list[tuple[nn.Parameter, int]]:
         """See :meth:`Family.free_parameters`."""
         found = [(getattr(module, name, None), 2) for name in self.tokens]
-        for block in module.blocks:
+        for _, block in _present(module):
             found += [(_attribute(block, path), 0) for path in self.block_scales]
         return [(parameter, axis) for parameter, axis in found if parameter is not None]
 
     def resize(self, module: Any, widths: Mapping[WidthKey, int]) -> None:
         """See :meth:`Family.resize`."""
+        for path in self.blocks(module):
+            if not any(name.startswith(f"{path}.") for name, _ in widths):
+                drop(module, path)
         expected = {(width.name, width.dim) for width in self.widths(module)}
         if expected != set(widths):
             odd = sorted(expected ^ set(widths))[0]
@@ -101,8 +105,8 @@ class TransformerFamily(Family):
         for name in self.tokens:
             if getattr(module, name, None) is not None:
                 resize_parameter(module, name, 2, embed)
-        for index, block in enumerate(module.blocks):
-            self._resize_block(block, f"blocks.{index}", embed, widths)
+        for prefix, block in _present(module):
+            self._resize_block(block, prefix, embed, widths)
         for name in self.norms:
             resize_norm(getattr(module, name), embed)
         for name in self.heads:
@@ -129,17 +133,24 @@ class TransformerFamily(Family):
             if getattr(owner, name, None) is not None:
                 resize_parameter(owner, name, 0, embed)
 
-    def stream(self, module: Any) -> Stream:
-        """See :meth:`Family.stream`."""
+    def trunk(self, module: Any) -> list[str]:
+        """See :meth:`Family.trunk`."""
+        return [path for path, _ in _present(module)]
+
+    def blocks(self, module: Any) -> list[str]:
+        """See :meth:`Family.blocks`."""
+        return self.trunk(module)
+
+    def streams(self, module: Any) -> list[Stream]:
+        """See :meth:`Family.streams`.
+
+        A norm before the first block (CLIP) has no reader that could absorb it.
+        """
         if not isinstance(getattr(module, "norm_pre", nn.Identity()), nn.Identity):
-            raise ModelError(
-                "the residual stream begins with a norm: it cannot be projected",
-                hint="--no-reconstruct drops channels instead",
-            )
+            return []
         norms: list[tuple[str, tuple[str, ...]]] = []
         scales: list[tuple[str, str]] = []
-        for index, block in enumerate(module.blocks):
-            prefix = f"blocks.{index}"
+        for prefix, block in _present(module):
             norms += [(f"{prefix}.norm1", (f"{prefix}.attn.qkv",))]
             norms += [(f"{prefix}.norm2", (f"{prefix}.mlp.fc1",))]
             writers = (f"{prefix}.attn.proj", f"{prefix}.mlp.fc2")
@@ -148,12 +159,21 @@ class TransformerFamily(Family):
                     scales.append((f"{prefix}.{path}", writer))
         last = [name for name in self.norms if isinstance(getattr(module, name), nn.LayerNorm)]
         norms += [(name, self.heads) for name in last]
-        return Stream(tuple(norms), tuple(scales))
+        return [Stream("embed", tuple(norms), tuple(scales))]
 
     def refresh(self, module: Any) -> None:
         """See :meth:`Family.refresh`."""
         embed = module.patch_embed.proj.out_channels
         module.embed_dim = module.num_features = module.head_hidden_size = embed
+
+
+def _present(module: Any) -> list[tuple[str, Any]]:
+    """Return path and block of every block that was not dropped."""
+    return [
+        (f"blocks.{index}", block)
+        for index, block in enumerate(module.blocks)
+        if not isinstance(block, Dropped)
+    ]
 
 
 def require_plain_mlp(mlp: Any) -> None:

@@ -225,13 +225,14 @@ class _Pruning:
             refit(layer, moments[readers[group.name]], stay[group.name])
 
     def _narrow_stream(self, graph: PruningGraph, group: ChannelGroup, stay: list[int]) -> None:
-        """Drop channels of the residual stream, or project it if it is to be reconstructed."""
-        if not self.settings.reconstruct:
+        """Drop channels of the residual stream, or project it where that is asked and possible."""
+        module = self.model.module
+        streams = {stream.group: stream for stream in self.family.streams(module)}
+        if not self.settings.reconstruct or group.name not in streams:
             graph.cut(group, _removed(group, stay))
             return
-        module = self.model.module
         assert self.calibration is not None  # checked by prune
-        stream = self.family.stream(module)
+        stream = streams[group.name]
         projection = StreamProjection(module, stream, len(stay), self.calibration)
         values = projection.weights(graph.members(group))
         graph.cut(group, _removed(group, stay))

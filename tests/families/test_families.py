@@ -9,6 +9,7 @@ from models import CASES, CLASSES, DEPTH, IDS, images, timm_model
 
 from edgeprune import families
 from edgeprune.errors import ModelError
+from edgeprune.families.layers import drop
 from edgeprune.pruning.graph import PruningGraph
 
 
@@ -80,6 +81,27 @@ def test_pruned_channels_are_the_ones_that_go() -> None:
         assert (cut(images(size)) - silenced(images(size))).abs().max() <= 1e-5
     assert cut.blocks[2].attn.mix.heads == 11
     assert cut.blocks[2].attn.mix.relative_position_bias_table.shape[1] == 11
+
+
+@pytest.mark.parametrize(("name", "size", "extra"), CASES, ids=IDS)
+def test_a_dropped_block_is_gone_from_every_list(
+    name: str, size: int, extra: dict[str, Any]
+) -> None:
+    family = families.of(name)
+    model = family.adapt(timm_model(name, size, **extra))
+    before = family.blocks(model)
+    drop(model, before[1])
+    assert family.blocks(model) == [before[0], *before[2:]]
+    assert before[1] not in family.trunk(model)
+    widths = {(w.name, w.dim): w.width for w in family.widths(model)}
+    assert not any(layer.startswith(f"{before[1]}.") for layer, _ in widths)
+    assert len(PruningGraph(model, family, size).groups) == len(family.groups(model))
+
+    other = family.adapt(timm_model(name, size, **extra))
+    family.resize(other, widths)
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(model(images(size)), other(images(size)))
 
 
 def test_families_are_told_apart() -> None:

@@ -10,7 +10,6 @@ from models import CASES, CLASSES, IDS, images, timm_model
 
 from edgeprune import families
 from edgeprune.cli import main
-from edgeprune.errors import ModelError
 from edgeprune.pruning.graph import PruningGraph
 from edgeprune.pruning.reconstruct import Moments, StreamProjection, assign, fold, refit
 
@@ -34,7 +33,7 @@ def test_folding_changes_nothing(name: str, size: int, extra: dict[str, Any]) ->
     x = images(size)
     with torch.no_grad():
         before = model(x)
-        fold(model, family.stream(model))
+        fold(model, family.streams(model)[0])
         assert (model(x) - before).abs().max() <= 1e-4 * before.abs().max()
 
 
@@ -50,18 +49,18 @@ def test_projecting_to_the_same_width_changes_nothing(
         before = model(x)
     graph = PruningGraph(model, family, size)
     embed = graph.groups[0]
-    projection = StreamProjection(model, family.stream(model), embed.channels, Batches(x))  # type: ignore[arg-type]
+    (stream,) = family.streams(model)
+    assert stream.group == embed.name
+    projection = StreamProjection(model, stream, embed.channels, Batches(x))  # type: ignore[arg-type]
     assign(model, projection.weights(graph.members(embed)))
     with torch.no_grad():
         assert (model(x) - before).abs().max() <= 1e-3 * before.abs().max()
 
 
-def test_a_norm_at_the_start_of_the_stream_is_refused() -> None:
+def test_a_stream_that_starts_with_a_norm_cannot_be_projected() -> None:
     name, size, extra = CASES[IDS.index("vit_base_patch16_clip_224.openai")]
     family = families.of(name)
-    with pytest.raises(ModelError, match="begins with a norm") as caught:
-        family.stream(family.adapt(timm_model(name, size, **extra)))
-    assert "--no-reconstruct" in str(caught.value.hint)
+    assert family.streams(family.adapt(timm_model(name, size, **extra))) == []
 
 
 def test_refit_recovers_what_the_kept_inputs_determine() -> None:
