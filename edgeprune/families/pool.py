@@ -22,7 +22,6 @@ from edgeprune.families.layers import (
     require_absent,
     require_norm,
     resize_linear,
-    resize_norm,
     resize_parameter,
 )
 
@@ -68,25 +67,25 @@ def prunable(old: Any) -> AttentionPool:
 
 
 def groups(pool: Any) -> list[ChannelGroup]:
-    """Return the channel groups of a pool."""
+    """Return the channel groups of a pool; what leaves it keeps its width.
+
+    One token's worth of arithmetic would be saved there, and its channels, which far fewer weights
+    touch, would always lose against those of the residual stream.
+    """
     heads, channels = pool.mix.heads, pool.kv.channels
     root = f"{PATH}.mlp.{mlp.readers(pool.mlp)[0]}"
     return [
         ChannelGroup(f"{PATH}.attn", f"{PATH}.kv", channels, pool.mix.dims, heads),
         ChannelGroup(f"{PATH}.mlp", root, mlp.hidden_width(pool.mlp), ("mlp",)),
-        ChannelGroup(f"{PATH}.embed", f"{PATH}.proj", pool.proj.out_features, ("embed",)),
     ]
 
 
-def resize(pool: Any, embed: int, widths: Mapping[WidthKey, int]) -> int:
-    """Give a pool other widths and return that of its output."""
+def resize(pool: Any, embed: int, widths: Mapping[WidthKey, int]) -> None:
+    """Give a pool other widths."""
     pool.mix.heads = widths[f"{PATH}.attn", "heads"]
     pool.mix.head_dim = widths[f"{PATH}.attn", "head_dim"]
     channels = pool.mix.heads * pool.mix.head_dim
-    width = widths[f"{PATH}.embed", "embed"]
     resize_linear(pool.kv, inputs=embed, outputs=pool.kv.parts * channels)
     resize_parameter(pool.mix, "query", 2, channels)
-    resize_linear(pool.proj, inputs=channels, outputs=width)
-    resize_norm(pool.norm, width)
-    mlp.resize(pool.mlp, width, widths[f"{PATH}.mlp", "mlp"])
-    return width
+    resize_linear(pool.proj, inputs=channels)
+    mlp.resize(pool.mlp, pool.proj.out_features, widths[f"{PATH}.mlp", "mlp"])

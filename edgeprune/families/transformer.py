@@ -127,9 +127,11 @@ class TransformerFamily(Family):
             self._resize_block(block, prefix, embed, widths)
         for name in self.norms:
             resize_norm(getattr(module, name), embed)
-        inputs = embed if _pool(module) is None else pool.resize(module.attn_pool, embed, widths)
-        for name in self.heads:
-            resize_linear(getattr(module, name), inputs=inputs)
+        if _pool(module) is not None:
+            pool.resize(module.attn_pool, embed, widths)
+        else:
+            for name in self.heads:
+                resize_linear(getattr(module, name), inputs=embed)
         self.refresh(module)
 
     def _resize_block(
