@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from models import CASES, CLASSES, DEPTH, IDS, images, timm_model
 
 from edgeprune import families
-from edgeprune.errors import ModelError
+from edgeprune.errors import ModelError, PlanError
 from edgeprune.families.layers import drop
+from edgeprune.model import DenseOptions, create
+from edgeprune.pruning import PruneSettings, prune
 from edgeprune.pruning.graph import PruningGraph
 
 
@@ -147,3 +150,39 @@ def test_unsupported_parts_are_refused_by_name(name: str, extra: dict[str, Any],
         model = timm.create_model(name, num_classes=CLASSES, depth=DEPTH, **extra)
     with pytest.raises(ModelError, match=part):
         families.of(name).adapt(model)
+
+
+def test_a_refused_model_is_named_with_the_supported_families() -> None:
+    with pytest.raises(ModelError, match=r"'test_vit4' cannot be pruned: .*RmsNorm") as caught:
+        create("test_vit4", DenseOptions(num_classes=CLASSES, pretrained=False))
+    assert re.search("beit, deit, eva, .*vit", str(caught.value.hint))
+
+
+def test_dims_that_heads_share_cannot_be_pruned_alone() -> None:
+    options = DenseOptions(num_classes=CLASSES, img_size=28, pretrained=False)
+    model = create("eva02_tiny_patch14_224", options)
+    assert {width.dim for width in model.record.widths} == {"embed", "heads", "mlp"}
+    with pytest.raises(PlanError, match=r"no dimension of head_dim .* it has embed, heads, mlp"):
+        prune(model, PruneSettings(dims=("head_dim",)))
+
+
+def test_tied_dims_are_never_cut() -> None:
+    name, size = "eva02_tiny_patch14_224", 28
+    family = families.of(name)
+    model = family.adapt(timm_model(name, size))
+    graph = PruningGraph(model, family, size)
+    heads = next(group for group in graph.groups if group.heads)
+    with pytest.raises(ValueError, match="dims that heads share"):
+        graph.cut(heads, range(0, heads.channels, 2))
+
+
+def test_rotary_positions_survive_a_rebuild() -> None:
+    """They are not stored: a model made on the meta device must have them all the same."""
+    for name, size in (("eva02_tiny_patch14_224", 42), ("vit_small_patch16_dinov3", 48)):
+        extra = {"num_classes": CLASSES, "img_size": size, "depth": 1}
+        model = timm.create_model(name, **extra).eval()
+        tokens = model._pos_embed(model.patch_embed(images(size, 1)))[1]
+        with torch.device("meta"):
+            on_meta = timm.create_model(name, **extra)
+        table = families.of(name).adapt(on_meta).rope.get_embed()
+        assert torch.equal(table[model.num_prefix_tokens :], tokens)
