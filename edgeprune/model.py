@@ -63,7 +63,7 @@ def create(name: str, options: DenseOptions) -> Model:
         _load_weights(module, options.weights)
     config = resolve_model_data_config(module)
     img_size = _img_size(module, config)
-    module = family.adapt(module).eval()
+    module = _adapt(family, module, name).eval()
     cost = count(module, img_size)
     record = ArtifactRecord(
         model=name,
@@ -90,7 +90,7 @@ def rebuild(record: ArtifactRecord) -> nn.Module:
     family = families.of(record.model)
     with torch.device("meta"):
         module = _timm_model(record.model, record.num_classes, record.img_size)
-    module = family.adapt(module)
+    module = _adapt(family, module, record.model)
     family.resize(module, {(width.name, width.dim): width.width for width in record.widths})
     return module
 
@@ -134,6 +134,16 @@ def check_class_names(recorded: Sequence[str], found: Sequence[str]) -> None:
     for known, named in zip(recorded, found, strict=True):
         if known != named:
             raise ModelError(f"the model knows class {known!r} where the data have {named!r}")
+
+
+def _adapt(family: families.Family, module: nn.Module, name: str) -> nn.Module:
+    try:
+        return family.adapt(module)
+    except ModelError as error:
+        raise ModelError(
+            f"model {name!r} cannot be pruned: {error}",
+            hint=f"supported families: {', '.join(families.family_names())}",
+        ) from error
 
 
 def _build(name: str, options: DenseOptions) -> nn.Module:

@@ -8,6 +8,9 @@ import timm
 import torch
 from torch import nn
 
+# Wide architectures are made narrow as well as shallow.
+SMALL = {"embed_dim": 128, "num_heads": 4}
+
 # (timm name, size, extra arguments): every family, and each part that a family knows of.
 CASES: list[tuple[str, int, dict[str, Any]]] = [
     ("vit_tiny_patch16_224", 48, {}),
@@ -19,8 +22,24 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
     ("deit3_small_patch16_224", 48, {}),
     ("beit_base_patch16_224", 48, {}),
     ("beitv2_base_patch16_224", 32, {}),
+    ("beit3_base_patch16_224", 48, {}),
+    ("vit_giant_patch14_dinov2", 28, SMALL),
+    ("vit_tiny_patch16_224", 32, {"qk_norm": True}),
+    ("vit_little_patch16_reg4_gap_256", 32, SMALL),
+    ("vit_base_patch16_siglip_224", 32, SMALL),
+    ("vit_base_patch16_siglip_gap_224", 32, SMALL),
+    ("eva_giant_patch14_224", 28, SMALL),
+    ("eva02_tiny_patch14_224", 42, {}),
+    ("eva02_base_patch14_224", 28, SMALL),
+    ("eva02_base_patch16_clip_224", 32, SMALL),
+    ("vit_small_patch16_rope_224", 48, SMALL),
+    ("vit_medium_patch16_rope_reg1_gap_256", 32, SMALL),
+    ("vit_small_patch16_dinov3", 48, SMALL),
+    ("vit_small_patch16_dinov3_qkvb", 32, SMALL),
+    ("vit_small_plus_patch16_dinov3", 32, SMALL),
+    ("vit_pe_core_tiny_patch16_384", 32, SMALL),
 ]
-IDS = [name for name, _, _ in CASES]
+IDS = [name + "".join(f"-{key}" for key in extra if key not in SMALL) for name, _, extra in CASES]
 CLASSES = 5
 DEPTH = 3
 

@@ -5,6 +5,9 @@ one tensor, which a dependency graph cannot follow. Here the packed projection a
 tokens are two modules, and each of their output channels stands for one dim of one head: cutting
 channel ``h * head_dim + d`` cuts row d of head h from q, k and v and column d of head h from the
 output projection. While a graph is traced both show exactly that, one channel in, one out.
+
+What all heads share, norms of queries and keys and rotary positions, ties the dims inside heads
+together: then only whole heads can go.
 """
 
 from __future__ import annotations
@@ -12,28 +15,46 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
+from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from torch import nn
 from torch_pruning import BasePruningFunc
 
 
-class PackedQKV(nn.Linear):
-    """Projection to q, k and v: ``(batch, tokens, dim) -> (batch, tokens, 3 * channels)``."""
+class Packed(nn.Linear):
+    """Several projections in one: ``(batch, tokens, dim) -> (batch, tokens, parts * channels)``."""
 
+    parts = 1
     tracing = False
 
     @property
     def channels(self) -> int:
         """Inner width of the attention, ``heads * head_dim``."""
-        return self.out_features // 3
+        return self.out_features // self.parts
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Project; while a graph is traced, one output stands for the q, k and v of a channel."""
+        """Project; while a graph is traced, one output stands for all parts of a channel."""
         if self.tracing:
             return F.linear(input, self.weight.detach()[: self.channels])
         return super().forward(input)
+
+
+class PackedQKV(Packed):
+    """Projection to q, k and v."""
+
+    parts = 3
+
+
+class PackedKV(Packed):
+    """Projection to k and v, where the queries are learned vectors."""
+
+    parts = 2
+
+
+PackedT = TypeVar("PackedT", bound=Packed)
 
 
 class HeadMixer(nn.Module):
@@ -43,6 +64,9 @@ class HeadMixer(nn.Module):
         scale: factor on the scores. It stays that of the dense head when dims inside heads are
             pruned, since the kept dims then give nearly the same scores.
         relative_position_bias_table: BEiT's learned bias, ``(distances, heads)``, or None.
+        q_norm, k_norm: norms of each head's queries and keys, with one scale for all heads.
+        rotates: whether positions turn queries and keys (Su et al., RoFormer, 2021).
+        rotate_half: whether a turn pairs dim d with dim ``d + head_dim / 2``, not with the next.
     """
 
     tracing = False
@@ -54,6 +78,9 @@ class HeadMixer(nn.Module):
         scale: float,
         bias_table: nn.Parameter | None = None,
         bias_index: torch.Tensor | None = None,
+        q_norm: nn.Module | None = None,
+        k_norm: nn.Module | None = None,
+        rotate_half: bool = False,
     ) -> None:
         super().__init__()
         self.heads = heads
@@ -62,14 +89,42 @@ class HeadMixer(nn.Module):
         self.relative_position_bias_table = bias_table
         self.register_buffer("relative_position_index", bias_index, persistent=False)
         self.relative_position_index: torch.Tensor | None
+        self.q_norm = q_norm or nn.Identity()
+        self.k_norm = k_norm or nn.Identity()
+        self.rotates = False
+        self.rotate_half = rotate_half
 
-    def forward(self, packed: torch.Tensor) -> torch.Tensor:
-        """Mix tokens by attention, each head by its own weights."""
+    @property
+    def channel_parameters(self) -> list[tuple[nn.Parameter, int]]:
+        """Parameters with an entry per channel, each with the axis of the channels."""
+        return []
+
+    @property
+    def dims_are_tied(self) -> bool:
+        """Whether heads share something along their dims, so that none can lose its own."""
+        return self.rotates or not isinstance(self.q_norm, nn.Identity)
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Dimensions along which channels can be cut."""
+        return ("heads",) if self.dims_are_tied else ("heads", "head_dim")
+
+    def forward(self, packed: torch.Tensor, rope: torch.Tensor | None = None) -> torch.Tensor:
+        """Mix tokens by attention, each head by its own weights.
+
+        Args:
+            packed: q, k and v.
+            rope: sines and cosines of every token's position, ``(tokens, 2 * head_dim)``.
+        """
         if self.tracing:
             return packed * 1.0
         batch, tokens, _ = packed.shape
         shape = (batch, tokens, 3, self.heads, self.head_dim)
         q, k, v = packed.reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rope is not None:
+            q = apply_rot_embed_cat(q, rope, half=self.rotate_half)
+            k = apply_rot_embed_cat(k, rope, half=self.rotate_half)
         mixed = F.scaled_dot_product_attention(
             q, k, v, attn_mask=self._position_bias(), scale=self.scale
         )
@@ -89,17 +144,55 @@ class HeadMixer(nn.Module):
         return bias if bias.dim() == 4 else bias.unsqueeze(0)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention, ``(batch, tokens, dim) -> (batch, tokens, dim)``."""
+class LatentMixer(HeadMixer):
+    """Learned queries: ``(batch, tokens, 2 * channels) -> (batch, queries, channels)``.
 
-    def __init__(self, qkv: PackedQKV, mix: HeadMixer, proj: nn.Linear) -> None:
+    Attributes:
+        query: ``(1, queries, channels)``; with a leading batch axis, every image its own.
+    """
+
+    def __init__(self, heads: int, head_dim: int, scale: float, query: nn.Parameter) -> None:
+        super().__init__(heads, head_dim, scale)
+        self.query = query
+
+    @property
+    def channel_parameters(self) -> list[tuple[nn.Parameter, int]]:
+        """The queries."""
+        return [(self.query, 2)]
+
+    def forward(self, packed: torch.Tensor, rope: torch.Tensor | None = None) -> torch.Tensor:
+        """Let every query gather from all tokens."""
+        if self.tracing:
+            return packed * 1.0
+        batch, tokens, _ = packed.shape
+        shape = (batch, tokens, 2, self.heads, self.head_dim)
+        k, v = packed.reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
+        count = self.query.shape[1]
+        query = self.query.expand(batch, -1, -1).reshape(batch, count, self.heads, self.head_dim)
+        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), k, v, scale=self.scale)
+        return mixed.transpose(1, 2).contiguous().view(batch, count, self.heads * self.head_dim)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, ``(batch, tokens, dim) -> (batch, tokens, dim)``.
+
+    Attributes:
+        norm: a norm over the channels of all heads together, or an identity.
+    """
+
+    def __init__(
+        self, qkv: PackedQKV, mix: HeadMixer, proj: nn.Linear, norm: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.qkv = qkv
         self.mix = mix
+        self.norm = norm or nn.Identity()
         self.proj = proj
 
-    def forward(self, x: torch.Tensor, **context: object) -> torch.Tensor:
-        """Attend every token to all tokens.
+    def forward(
+        self, x: torch.Tensor, rope: torch.Tensor | None = None, **context: object
+    ) -> torch.Tensor:
+        """Attend every token to all tokens; ``rope`` as in :meth:`HeadMixer.forward`.
 
         Raises:
             ValueError: if timm's block passes a mask or a shared bias; families refuse the
@@ -107,46 +200,66 @@ class Attention(nn.Module):
         """
         if any(value is not None and value is not False for value in context.values()):
             raise ValueError("masked attention is not supported")
-        mixed: torch.Tensor = self.proj(self.mix(self.qkv(x)))
+        mixed: torch.Tensor = self.proj(self.norm(self.mix(self.qkv(x), rope)))
         return mixed
 
 
 def pack(weight: nn.Parameter, bias: nn.Parameter | None) -> PackedQKV:
-    """Make a packed projection that shares ``weight`` and ``bias``."""
-    layer = PackedQKV(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    """Make a packed projection that shares ``weight`` and ``bias``.
+
+    Without a bias it starts with one of zeros, which can take up that of a norm before it.
+    """
+    return _pack(PackedQKV, weight, bias)
+
+
+def pack_kv(weight: nn.Parameter, bias: nn.Parameter | None) -> PackedKV:
+    """Make a packed projection to k and v alone, otherwise as :func:`pack`."""
+    return _pack(PackedKV, weight, bias)
+
+
+def _pack(kind: type[PackedT], weight: nn.Parameter, bias: nn.Parameter | None) -> PackedT:
+    layer = kind(weight.shape[1], weight.shape[0], device="meta")
     layer.weight = weight
-    layer.bias = bias  # type: ignore[assignment]
+    layer.bias = nn.Parameter(torch.zeros_like(weight[:, 0]).detach()) if bias is None else bias
     return layer
 
 
-class PackedQKVPruner(BasePruningFunc):  # type: ignore[misc]
-    """Cuts a channel of :class:`PackedQKV`: a row of q, of k and of v each."""
+def packed_bias(old: Any) -> nn.Parameter | None:
+    """Make one bias of timm's separate ones for q and v (BEiT, EVA); that of k is zero."""
+    if old.q_bias is None:
+        return None
+    parts = (old.q_bias, torch.zeros_like(old.q_bias), old.v_bias)
+    return nn.Parameter(torch.cat(parts).detach())
 
-    TARGET_MODULES = PackedQKV
 
-    def prune_out_channels(self, layer: PackedQKV, idxs: Sequence[int]) -> PackedQKV:
+class PackedPruner(BasePruningFunc):  # type: ignore[misc]
+    """Cuts a channel of :class:`Packed`: one row of every part."""
+
+    TARGET_MODULES = Packed
+
+    def prune_out_channels(self, layer: Packed, idxs: Sequence[int]) -> Packed:
         """Remove the rows of channels ``idxs``."""
         channels = layer.channels
         keep = torch.tensor(sorted(set(range(channels)) - set(idxs)))
-        rows = torch.cat([keep, keep + channels, keep + 2 * channels])
+        rows = torch.cat([keep + part * channels for part in range(layer.parts)])
         layer.weight = nn.Parameter(layer.weight.detach()[rows])
         if layer.bias is not None:
             layer.bias = nn.Parameter(layer.bias.detach()[rows])
         layer.out_features = len(rows)
         return layer
 
-    def prune_in_channels(self, layer: PackedQKV, idxs: Sequence[int]) -> PackedQKV:
+    def prune_in_channels(self, layer: Packed, idxs: Sequence[int]) -> Packed:
         """Remove the columns of embedding channels ``idxs``."""
         keep = torch.tensor(sorted(set(range(layer.in_features)) - set(idxs)))
         layer.weight = nn.Parameter(layer.weight.detach()[:, keep])
         layer.in_features = len(keep)
         return layer
 
-    def get_out_channels(self, layer: PackedQKV) -> int:
-        """Return the number of channels (a third of the rows)."""
+    def get_out_channels(self, layer: Packed) -> int:
+        """Return the number of channels of one part."""
         return layer.channels
 
-    def get_in_channels(self, layer: PackedQKV) -> int:
+    def get_in_channels(self, layer: Packed) -> int:
         """Return the number of embedding channels."""
         return layer.in_features
 
@@ -154,7 +267,7 @@ class PackedQKVPruner(BasePruningFunc):  # type: ignore[misc]
 class HeadMixerPruner(BasePruningFunc):  # type: ignore[misc]
     """Cuts channels of :class:`HeadMixer`: whole heads, or as many dims from every head."""
 
-    TARGET_MODULES = HeadMixer
+    TARGET_MODULES: type[HeadMixer] = HeadMixer
 
     def prune_out_channels(self, layer: HeadMixer, idxs: Sequence[int]) -> HeadMixer:
         """Remove channels ``idxs``; what is left of every head must be equally wide."""
@@ -165,6 +278,8 @@ class HeadMixerPruner(BasePruningFunc):  # type: ignore[misc]
         widths = dims_left[heads_left].unique()
         if len(widths) != 1:
             raise ValueError("every head that stays must keep the same number of dims")
+        if layer.dims_are_tied and int(widths[0]) != layer.head_dim:
+            raise ValueError("dims that heads share cannot be cut")
         if layer.relative_position_bias_table is not None:
             layer.relative_position_bias_table = nn.Parameter(
                 layer.relative_position_bias_table.detach()[:, heads_left]
@@ -182,15 +297,35 @@ class HeadMixerPruner(BasePruningFunc):  # type: ignore[misc]
     get_in_channels = get_out_channels
 
 
+class LatentMixerPruner(HeadMixerPruner):
+    """Cuts channels of :class:`LatentMixer`, those of its queries included."""
+
+    TARGET_MODULES: type[HeadMixer] = LatentMixer
+
+    def prune_out_channels(self, layer: HeadMixer, idxs: Sequence[int]) -> HeadMixer:
+        """Remove channels ``idxs``."""
+        assert isinstance(layer, LatentMixer)
+        keep = torch.tensor(sorted(set(range(layer.query.shape[2])) - set(idxs)))
+        layer.query = nn.Parameter(layer.query.detach()[:, :, keep])
+        return super().prune_out_channels(layer, idxs)
+
+    prune_in_channels = prune_out_channels
+
+
 def pruners() -> dict[type[nn.Module], BasePruningFunc]:
     """Return fresh pruning functions for this module's layers, as torch-pruning wants them."""
-    return {PackedQKV: PackedQKVPruner(), HeadMixer: HeadMixerPruner()}
+    return {
+        PackedQKV: PackedPruner(),
+        PackedKV: PackedPruner(),
+        HeadMixer: HeadMixerPruner(),
+        LatentMixer: LatentMixerPruner(),
+    }
 
 
 @contextmanager
 def traced(module: nn.Module) -> Iterator[None]:
     """Let attention show its channels to a dependency graph instead of computing."""
-    parts = [part for part in module.modules() if isinstance(part, (PackedQKV, HeadMixer))]
+    parts = [part for part in module.modules() if isinstance(part, (Packed, HeadMixer))]
     for part in parts:
         part.tracing = True
     try:

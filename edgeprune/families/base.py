@@ -29,7 +29,7 @@ class ChannelGroup:
         root: path of the module whose output channels are the group's channels.
         channels: how many there are; for attention ``heads * head_dim``.
         dims: dimensions that cutting them changes: ``embed``, ``mlp``, or ``heads`` and
-            ``head_dim``.
+            ``head_dim``; ``heads`` alone where all heads share what belongs to a dim.
         heads: number of heads; 0 outside attention. Channel ``h * head_dim + d`` is dim d of
             head h.
     """
@@ -122,13 +122,12 @@ class Family(ABC):
 
 
 def group_widths(group: ChannelGroup) -> list[Width]:
-    """Return the widths of the dimensions of one group."""
-    if group.heads:
-        return [
-            Width(name=group.name, dim="heads", width=group.heads),
-            Width(name=group.name, dim="head_dim", width=group.channels // group.heads),
-        ]
-    return [Width(name=group.name, dim=group.dims[0], width=group.channels)]
+    """Return the widths of the dimensions in which one group can be cut."""
+    sizes = {"heads": group.heads, "head_dim": group.channels // max(group.heads, 1)}
+    return [
+        Width(name=group.name, dim=dim, width=sizes[dim] if group.heads else group.channels)
+        for dim in group.dims
+    ]
 
 
 _REGISTRY: list[Family] = []

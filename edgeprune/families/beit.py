@@ -9,9 +9,10 @@ from timm.models.beit import Beit, gen_relative_position_index
 from torch import nn
 
 from edgeprune.errors import ModelError
-from edgeprune.families.attention import Attention, HeadMixer, pack
+from edgeprune.families.attention import Attention, HeadMixer, pack, packed_bias
 from edgeprune.families.base import register, timm_module
-from edgeprune.families.transformer import TransformerFamily, require_absent
+from edgeprune.families.layers import require_absent, require_norm
+from edgeprune.families.transformer import TransformerFamily
 
 
 class BEiT(TransformerFamily):
@@ -37,6 +38,8 @@ class BEiT(TransformerFamily):
         shifts all scores of a query alike, so softmax never sees it, trained or not.
         """
         old = block.attn
+        norm = getattr(old, "norm", nn.Identity())
+        require_norm(norm)
         index = None
         if old.window_size is not None:
             # made on the CPU even for a meta model: it is derived, not stored
@@ -49,13 +52,7 @@ class BEiT(TransformerFamily):
             bias_table=old.relative_position_bias_table,
             bias_index=index,
         )
-        return Attention(pack(old.qkv.weight, self._packed_bias(old)), mix, old.proj)
-
-    def _packed_bias(self, old: Any) -> nn.Parameter | None:
-        if old.q_bias is None:
-            return None
-        parts = (old.q_bias, torch.zeros_like(old.q_bias), old.v_bias)
-        return nn.Parameter(torch.cat(parts).detach())
+        return Attention(pack(old.qkv.weight, packed_bias(old)), mix, old.proj, norm)
 
 
 register(BEiT())

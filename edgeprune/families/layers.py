@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
+
+from edgeprune.errors import ModelError
 
 
 def resize_parameter(module: nn.Module, name: str, axis: int, size: int) -> None:
@@ -42,6 +46,28 @@ def resize_norm(layer: nn.Module, width: int) -> None:
         resize_parameter(layer, "weight", 0, width)
         resize_parameter(layer, "bias", 0, width)
         layer.normalized_shape = (width,)
+
+
+def require_norm(layer: nn.Module) -> None:
+    """Refuse a norm that is not a LayerNorm; an identity is no norm.
+
+    Raises:
+        ModelError: naming its kind.
+    """
+    if not isinstance(layer, (nn.LayerNorm, nn.Identity)):
+        raise ModelError(f"norms of kind {type(layer).__name__} are not supported yet")
+
+
+def require_absent(module: Any, names: tuple[str, ...]) -> None:
+    """Refuse a module on which any of ``names`` is set to more than None or an identity.
+
+    Raises:
+        ModelError: naming the first that is.
+    """
+    for name in names:
+        part = getattr(module, name, None)
+        if part is not None and not isinstance(part, nn.Identity):
+            raise ModelError(f"models with {name!r} are not supported yet")
 
 
 class Dropped(nn.Module):

@@ -1,4 +1,4 @@
-"""What ViT, DeiT and BEiT share: a patch embedding, equal blocks, a classifier.
+"""What ViT, DeiT, BEiT and EVA share: a patch embedding, equal blocks, a classifier.
 
 A family of that shape says in data where its parts are and how its attention is rebuilt.
 """
@@ -12,20 +12,28 @@ from typing import Any
 from torch import nn
 
 from edgeprune.errors import ModelError
+from edgeprune.families import mlp, pool
 from edgeprune.families.attention import Attention
 from edgeprune.families.base import ChannelGroup, Family, Stream, WidthKey
 from edgeprune.families.layers import (
     Dropped,
     drop,
+    require_absent,
+    require_norm,
     resize_conv_outputs,
     resize_linear,
     resize_norm,
     resize_parameter,
 )
 
+# Ways to make one vector of the tokens: the class token, their mean, or an attention pool.
+POOLS = ("token", "avg", "map")
+
 
 class TransformerFamily(Family):
     """A transformer with ``patch_embed``, ``blocks``, norms and one or more linear heads.
+
+    It may end in an attention pool; what can be cut there is listed last.
 
     Attributes:
         tokens: model parameters whose last axis is the embedding.
@@ -58,10 +66,23 @@ class TransformerFamily(Family):
     def adapt(self, module: Any) -> nn.Module:
         """See :meth:`Family.adapt`."""
         self.check(module)
+        self._check_shared(module)
+        _fix_image_size(module)
         for block in module.blocks:
-            require_plain_mlp(block.mlp)
+            block.mlp = mlp.prunable(block.mlp)
             block.attn = self.attention(block)
+        if _pool(module) is not None:
+            module.attn_pool = pool.prunable(module.attn_pool)
         return module  # type: ignore[no-any-return]
+
+    def _check_shared(self, module: Any) -> None:
+        if module.global_pool not in POOLS:
+            raise ModelError(f"pooling {module.global_pool!r} is not supported yet")
+        require_absent(module, ("patch_drop",))
+        require_absent(module.patch_embed, ("norm",))
+        for owner in (module, *module.blocks):
+            for name in (*self.norms, "norm1", "norm2"):
+                require_norm(getattr(owner, name, nn.Identity()))
 
     def groups(self, module: Any) -> list[ChannelGroup]:
         """See :meth:`Family.groups`."""
@@ -73,16 +94,13 @@ class TransformerFamily(Family):
                     name=f"{prefix}.attn",
                     root=f"{prefix}.attn.qkv",
                     channels=mix.heads * mix.head_dim,
-                    dims=("heads", "head_dim"),
+                    dims=mix.dims,
                     heads=mix.heads,
                 )
             )
-            found.append(
-                ChannelGroup(
-                    f"{prefix}.mlp", f"{prefix}.mlp.fc1", block.mlp.fc1.out_features, ("mlp",)
-                )
-            )
-        return found
+            root = f"{prefix}.mlp.{mlp.readers(block.mlp)[0]}"
+            found.append(ChannelGroup(f"{prefix}.mlp", root, mlp.hidden_width(block.mlp), ("mlp",)))
+        return found if _pool(module) is None else [*found, *pool.groups(module.attn_pool)]
 
     def free_parameters(self, module: Any) -> list[tuple[nn.Parameter, int]]:
         """See :meth:`Family.free_parameters`."""
@@ -109,8 +127,11 @@ class TransformerFamily(Family):
             self._resize_block(block, prefix, embed, widths)
         for name in self.norms:
             resize_norm(getattr(module, name), embed)
-        for name in self.heads:
-            resize_linear(getattr(module, name), inputs=embed)
+        if _pool(module) is not None:
+            pool.resize(module.attn_pool, embed, widths)
+        else:
+            for name in self.heads:
+                resize_linear(getattr(module, name), inputs=embed)
         self.refresh(module)
 
     def _resize_block(
@@ -118,14 +139,13 @@ class TransformerFamily(Family):
     ) -> None:
         mix = block.attn.mix
         mix.heads = widths[f"{prefix}.attn", "heads"]
-        mix.head_dim = widths[f"{prefix}.attn", "head_dim"]
+        mix.head_dim = widths.get((f"{prefix}.attn", "head_dim"), mix.head_dim)
         resize_parameter(mix, "relative_position_bias_table", 1, mix.heads)
         channels = mix.heads * mix.head_dim
         resize_linear(block.attn.qkv, inputs=embed, outputs=3 * channels)
         resize_linear(block.attn.proj, inputs=channels, outputs=embed)
-        hidden = widths[f"{prefix}.mlp", "mlp"]
-        resize_linear(block.mlp.fc1, inputs=embed, outputs=hidden)
-        resize_linear(block.mlp.fc2, inputs=hidden, outputs=embed)
+        resize_norm(block.attn.norm, channels)
+        mlp.resize(block.mlp, embed, widths[f"{prefix}.mlp", "mlp"])
         for norm in (block.norm1, block.norm2):
             resize_norm(norm, embed)
         for path in self.block_scales:
@@ -144,27 +164,30 @@ class TransformerFamily(Family):
     def streams(self, module: Any) -> list[Stream]:
         """See :meth:`Family.streams`.
 
-        A norm before the first block (CLIP) has no reader that could absorb it.
+        A norm before the first block (CLIP) has no reader that could absorb it, and without one
+        after the last block (RADIO) the classifier sees the mean, which other coordinates lose.
         """
-        if not isinstance(getattr(module, "norm_pre", nn.Identity()), nn.Identity):
+        last = [name for name in ("norm", "fc_norm") if _is_norm(module, name)]
+        if _is_norm(module, "norm_pre") or not last:
             return []
         norms: list[tuple[str, tuple[str, ...]]] = []
         scales: list[tuple[str, str]] = []
         for prefix, block in _present(module):
             norms += [(f"{prefix}.norm1", (f"{prefix}.attn.qkv",))]
-            norms += [(f"{prefix}.norm2", (f"{prefix}.mlp.fc1",))]
+            inputs = tuple(f"{prefix}.mlp.{name}" for name in mlp.readers(block.mlp))
+            norms += [(f"{prefix}.norm2", inputs)]
             writers = (f"{prefix}.attn.proj", f"{prefix}.mlp.fc2")
             for path, writer in zip(self.block_scales, writers, strict=False):
                 if _attribute(block, path) is not None:
                     scales.append((f"{prefix}.{path}", writer))
-        last = [name for name in self.norms if isinstance(getattr(module, name), nn.LayerNorm)]
-        norms += [(name, self.heads) for name in last]
+        final = self.heads if _pool(module) is None else (f"{pool.PATH}.kv",)
+        norms += [(last[0], final)]
         return [Stream("embed", tuple(norms), tuple(scales))]
 
     def refresh(self, module: Any) -> None:
         """See :meth:`Family.refresh`."""
-        embed = module.patch_embed.proj.out_channels
-        module.embed_dim = module.num_features = module.head_hidden_size = embed
+        module.embed_dim = module.patch_embed.proj.out_channels
+        module.num_features = module.head_hidden_size = module.head.in_features
 
 
 def _present(module: Any) -> list[tuple[str, Any]]:
@@ -176,29 +199,20 @@ def _present(module: Any) -> list[tuple[str, Any]]:
     ]
 
 
-def require_plain_mlp(mlp: Any) -> None:
-    """Refuse an MLP that is not two linear layers with an activation between.
-
-    Raises:
-        ModelError: naming its class.
-    """
-    kind = type(mlp).__name__
-    if kind != "Mlp" or not isinstance(mlp.fc1, nn.Linear):
-        raise ModelError(f"an MLP of kind {kind} is not supported yet")
-    if not isinstance(mlp.norm, nn.Identity):
-        raise ModelError("an MLP with an inner norm is not supported yet")
+def _pool(module: Any) -> Any:
+    return getattr(module, pool.PATH, None)
 
 
-def require_absent(module: Any, names: tuple[str, ...]) -> None:
-    """Refuse a module on which any of ``names`` is set to more than None or an identity.
+def _is_norm(module: Any, name: str) -> bool:
+    return isinstance(getattr(module, name, None), nn.LayerNorm)
 
-    Raises:
-        ModelError: naming the first that is.
-    """
-    for name in names:
-        part = getattr(module, name, None)
-        if part is not None and not isinstance(part, nn.Identity):
-            raise ModelError(f"models with {name!r} are not supported yet")
+
+def _fix_image_size(module: Any) -> None:
+    """Make a model that takes images of any size take one: patches arrive as a flat list."""
+    if getattr(module, "dynamic_img_size", False):
+        module.dynamic_img_size = False
+        module.patch_embed.flatten = True
+        module.patch_embed.strict_img_size = True
 
 
 def _owner(block: nn.Module, path: str) -> tuple[Any, str]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from edgeprune.errors import PlanError
 from edgeprune.families import ChannelGroup, Family
-from edgeprune.families.attention import HeadMixer, PackedQKV, pruners, traced
+from edgeprune.families.attention import HeadMixer, Packed, pruners, traced
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,10 @@ def _slices(graph: Any, item: Any) -> list[tuple[torch.Tensor, int, int]]:
     if isinstance(target, nn.Parameter):
         return [(target, item.dep.target.pruning_dim, 0)]
     if isinstance(target, HeadMixer):
-        return []  # its table has a column per head, which no single channel owns
-    if isinstance(target, PackedQKV) and is_output:
-        offsets = [0, target.channels, 2 * target.channels]
+        # not its table of biases: that has a column per head, which no single channel owns
+        return [(parameter, axis, 0) for parameter, axis in target.channel_parameters]
+    if isinstance(target, Packed) and is_output:
+        offsets = [part * target.channels for part in range(target.parts)]
         tensors = [tensor for tensor in (target.weight, target.bias) if tensor is not None]
         return [(tensor, 0, offset) for tensor in tensors for offset in offsets]
     if isinstance(target, (nn.Linear, nn.Conv2d)) and not is_output:

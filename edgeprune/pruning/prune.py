@@ -179,6 +179,12 @@ class _Pruning:
             for group in graph.groups
             for unit in units_of(group, scores[group.name], settings.dims, least)
         ]
+        if not units:
+            found = dict.fromkeys(dim for group in graph.groups for dim in group.dims)
+            raise PlanError(
+                f"model {self.model.record.model!r} has no dimension of"
+                f" {', '.join(settings.dims)} that can be pruned; it has {', '.join(found)}"
+            )
         present = _as_dict(self.family.widths(self.model.module))
         return plan(
             units,

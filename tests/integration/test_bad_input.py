@@ -91,7 +91,7 @@ def test_unsupported_architecture_and_missing_artifact(
 ) -> None:
     output = ["-o", str(tmp_path / "out")]
     error = fails(capsys, tmp_path, ["prune", "resnet18", "--no-pretrained", *output], 2)
-    assert "supported: beit, deit, vit" in error
+    assert "supported: beit, deit, eva, " in error
     error = fails(capsys, tmp_path, ["prune", str(tmp_path / "nothing"), *output], 2)
     assert "nothing" in error
 
