@@ -97,9 +97,7 @@ def block_units(
         rival = best.setdefault(stage_of(path), path)
         best[stage_of(path)] = max(rival, path, key=values.__getitem__)
     return [
-        Units(
-            (path, BLOCKS), torch.tensor([values[path]]), int(path in best.values()), freed[path]
-        )
+        Units((path, BLOCKS), torch.tensor([values[path]]), int(path in best.values()), freed[path])
         for path in blocks
     ]
 
