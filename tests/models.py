@@ -44,11 +44,17 @@ CLASSES = 5
 DEPTH = 3
 
 
+def with_depth(extra: dict[str, Any], depth: int) -> dict[str, Any]:
+    """Arguments of a model with ``depth`` blocks, unless they say how many each stage has."""
+    return dict(extra) if "depths" in extra else {"depth": depth, **extra}
+
+
 def timm_model(name: str, size: int, **extra: Any) -> nn.Module:
     """A shallow timm model whose every parameter matters: none is left at 0 or 1."""
     torch.manual_seed(0)
-    arguments = {"num_classes": CLASSES, "img_size": size, "depth": DEPTH, **extra}
-    model: nn.Module = timm.create_model(name, **arguments)
+    model: nn.Module = timm.create_model(
+        name, num_classes=CLASSES, img_size=size, **with_depth(extra, DEPTH)
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)

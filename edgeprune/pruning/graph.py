@@ -16,7 +16,8 @@ from torch import nn
 
 from edgeprune.errors import PlanError
 from edgeprune.families import ChannelGroup, Family
-from edgeprune.families.attention import HeadMixer, Packed, pruners, traced
+from edgeprune.families.attention import HeadMixer, Packed
+from edgeprune.families.cutting import pruners, traced
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from models import CASES, CLASSES, IDS, images
+from models import CASES, CLASSES, IDS, images, with_depth
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -23,7 +23,7 @@ from edgeprune.pruning import PruneSettings, prune
 @pytest.fixture
 def dense(name: str, size: int, extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Model:
     """A dense model of one block, or as ``extra`` says; artifacts are rebuilt as shallow."""
-    shallow = partial(timm.create_model, **{"depth": 1, **extra})
+    shallow = partial(timm.create_model, **with_depth(extra, 1))
     monkeypatch.setattr("edgeprune.model.timm.create_model", shallow)
     model = create(name, DenseOptions(num_classes=CLASSES, img_size=size, pretrained=False))
     torch.manual_seed(0)
@@ -64,7 +64,9 @@ def _flops(model: Model) -> int:
 
 def _check_attributes(module: Any) -> None:
     assert module.embed_dim == module.patch_embed.proj.weight.shape[0]
-    assert module.num_features == module.head_hidden_size == module.head.weight.shape[1]
+    head = module.get_classifier()
+    head = head[0] if isinstance(head, tuple) else head
+    assert module.num_features == module.head_hidden_size == head.weight.shape[1]
 
 
 def _check_that_a_step_helps(module: torch.nn.Module, size: int) -> None:
