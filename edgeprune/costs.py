@@ -36,8 +36,9 @@ def _counted(module: nn.Module, img_size: int) -> FlopCounterMode:
     image = torch.zeros(1, 3, img_size, img_size, device="meta")
     training = module.training
     module.eval()
+    counter = FlopCounterMode(display=False)
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), counter:
             torch.func.functional_call(module, meta, (image,))
     finally:
         module.train(training)

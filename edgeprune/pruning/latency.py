@@ -32,7 +32,11 @@ class Reached:
 
 
 def reach_latency(
-    sequence: Shrinking, macs_of: Callable[[Keep], int], ratio: float, measure: Measure
+    sequence: Shrinking,
+    macs_of: Callable[[Keep], int],
+    ratio: float,
+    measure: Measure,
+    full: int,
 ) -> Reached:
     """Find the step whose measured latency is ``1 - ratio`` of the model's as it came.
 
@@ -41,13 +45,14 @@ def reach_latency(
         macs_of: counts the MACs of a model of given widths.
         ratio: share of the latency to remove.
         measure: measures a model of given widths.
+        full: MACs of the model as it came.
 
     Raises:
         PlanError: if the smallest model is too slow, or no candidate comes near enough.
     """
     if sequence.last == 0:
         raise PlanError("nothing can be removed: every width is at its floor already")
-    search = _Search(sequence, macs_of, 1 - ratio, measure)
+    search = _Search(sequence, macs_of, 1 - ratio, measure, full)
     while not search.done():
         search.try_step(search.next_step())
     step = search.nearest()
@@ -81,13 +86,13 @@ class _Search:
     macs_of: Callable[[Keep], int]
     target: float
     measure: Measure
+    full: int
     low: int = 0
     high: int = 0
     measured: dict[int, LatencyCandidate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.high = self.sequence.last + 1  # nothing is known to be fast enough yet
-        self.full = self.macs_of(self.sequence.make(0))
 
     def done(self) -> bool:
         near = any(self.error(step) <= TOLERANCE for step in self.measured)

@@ -74,7 +74,7 @@ def plan(
     if budget == "latency":
         if measure is None:
             raise ValueError("a latency budget needs something that measures")
-        found = reach_latency(sequence, lambda keep: cost_of(keep).macs, ratio, measure)
+        found = reach_latency(sequence, lambda keep: cost_of(keep).macs, ratio, measure, dense.macs)
         return Planned(found.keep, found.warnings, found.trace)
     full = getattr(dense, budget)
     costs: dict[frozenset[tuple[WidthKey, int]], int] = {}

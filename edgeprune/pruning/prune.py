@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TypeVar
@@ -17,17 +15,16 @@ from edgeprune import families
 from edgeprune.costs import count
 from edgeprune.environment import artifact_versions
 from edgeprune.errors import PlanError, UsageError
-from edgeprune.families.base import ChannelGroup, WidthKey
+from edgeprune.families.base import ChannelGroup
 from edgeprune.families.layers import drop
 from edgeprune.model import Model
 from edgeprune.progress import SILENT, Progress
 from edgeprune.pruning.calibration import Calibration
-from edgeprune.pruning.freed import Freed
 from edgeprune.pruning.graph import PruningGraph
 from edgeprune.pruning.latency import Measure
-from edgeprune.pruning.measure import Bench, open_profile
 from edgeprune.pruning.metrics import Scores, Scoring, get_metric, require_data
-from edgeprune.pruning.plan import Planned, plan
+from edgeprune.pruning.plan import Planned
+from edgeprune.pruning.planner import Planner
 from edgeprune.pruning.reconstruct import (
     StreamProjection,
     assign,
@@ -38,9 +35,8 @@ from edgeprune.pruning.reconstruct import (
 from edgeprune.pruning.recovery import Recovery
 from edgeprune.pruning.settings import PruneSettings
 from edgeprune.pruning.shrink import Keep
-from edgeprune.pruning.sizes import Sizes, as_dict, left_of
-from edgeprune.pruning.units import BLOCKS, Units, block_units, kept_channels, units_of
-from edgeprune.schema import LayerChange, Made, PruneResult, PruneSeconds, Width
+from edgeprune.pruning.units import BLOCKS, kept_channels
+from edgeprune.schema import Made, PruneResult, PruneSeconds, Width
 
 T = TypeVar("T")
 
@@ -92,37 +88,21 @@ def prune(
         raise UsageError("--recover-steps needs training images: --data ROOT --target DOMAIN")
     started = time.perf_counter()
     pruning = _Pruning(model, settings, calibration, progress)
-    notes = pruning.check_dims()
+    notes = pruning.planner.check_dims()
     if widths is not None:
         planned = pruning.round(lambda graph, scores: Planned(widths))
         return pruning.finish(planned, notes, time.perf_counter() - started)
-    with _bench(pruning, measure) as measuring:
+    with pruning.planner.measuring(measure, progress) as measuring:
         for step in range(1, settings.steps + 1):
             last = step == settings.steps
             # Only the last round meets a latency; those before go by MACs.
             budget = "macs" if settings.budget == "latency" and not last else settings.budget
             share = 1 - (1 - settings.ratio) ** (step / settings.steps)
-            decide = partial(pruning.plan, share=share, budget=budget, measure=measuring)
+            decide = partial(pruning.planner.plan, share=share, budget=budget, measure=measuring)
             planned = pruning.round(decide)
             if recovery is not None and not last:
                 pruning.recover(recovery, step - 1)
     return pruning.finish(planned, notes, time.perf_counter() - started)
-
-
-def _bench(pruning: _Pruning, measure: Measure | None) -> AbstractContextManager[Measure | None]:
-    """Return what measures: that of the caller, or the bench harness if there is a need."""
-    settings, record = pruning.settings, pruning.model.record
-    if measure is not None or settings.budget != "latency":
-        return nullcontext(measure)
-    device = open_profile(settings.profile)
-    as_it_came = record.model_copy(update={"widths": pruning.before})
-    return Bench(
-        as_it_came,
-        device=device,
-        threads=settings.threads,
-        shrunk=lambda keep: pruning.sizes.record(pruning.left(keep)),
-        progress=pruning.progress,
-    )
 
 
 class _Pruning:
@@ -140,26 +120,8 @@ class _Pruning:
         self.calibration = calibration
         self.progress = progress
         self.family = families.of(model.record.model)
-        self.before = self.family.widths(model.module)
-        self.blocks = self.family.blocks(model.module)
-        self.sizes = Sizes(model.record)
+        self.planner = Planner(model, settings)
         self.seconds = {"score": 0.0, "plan": 0.0, "prune": 0.0}
-
-    def check_dims(self) -> list[str]:
-        """Return a note for every dimension that was asked for and that the model lacks.
-
-        Raises:
-            UsageError: if it has none of them.
-        """
-        groups = self.family.groups(self.model.module)
-        found = dict.fromkeys(dim for group in groups for dim in group.dims)
-        if self.blocks:
-            found[BLOCKS] = None
-        has = f"model {self.model.record.model!r} has {', '.join(found)}"
-        missing = [dim for dim in self.settings.dims if dim not in found]
-        if len(missing) == len(self.settings.dims):
-            raise UsageError(f"{', '.join(missing)} cannot be pruned here; {has}")
-        return [f"{dim}: cannot be pruned here; {has}" for dim in missing]
 
     def round(self, decide: Callable[[PruningGraph, Scores], Planned]) -> Planned:
         """Score, plan and cut once."""
@@ -172,10 +134,6 @@ class _Pruning:
     def recover(self, recovery: Recovery, round_: int) -> None:
         """Train between two rounds."""
         recovery.train(self.model.module, round_, self.progress)
-
-    def left(self, keep: Mapping[WidthKey, int]) -> dict[WidthKey, int]:
-        """Return the widths of the model when ``keep`` units of it stay."""
-        return left_of(as_dict(self.family.widths(self.model.module)), keep)
 
     def _graph(self) -> PruningGraph:
         return PruningGraph(self.model.module, self.family, self.model.record.img_size)
@@ -195,55 +153,6 @@ class _Pruning:
                     f"metric {self.settings.metric!r} gives scores that are not finite at {name!r}"
                 )
         return scores
-
-    def plan(
-        self,
-        graph: PruningGraph,
-        scores: Scores,
-        *,
-        share: float,
-        budget: str,
-        measure: Measure | None,
-    ) -> Planned:
-        """Decide what stays when ``share`` of the original is to be removed."""
-        settings = self.settings
-        original = as_dict(self.before) | {(path, BLOCKS): 1 for path in self.blocks}
-        return plan(
-            self._units(graph, scores, original),
-            original,
-            ratio=share,
-            budget=budget,
-            scope=settings.scope,
-            round_to=settings.round_to,
-            cost_of=lambda keep: self.sizes.cost(self.left(keep)),
-            dense=self.model.record.pruned,
-            measure=measure,
-        )
-
-    def _units(
-        self, graph: PruningGraph, scores: Scores, original: Mapping[WidthKey, int]
-    ) -> list[Units]:
-        settings, module = self.settings, self.model.module
-        freed = Freed(module, self.model.record.img_size, settings.quantity)
-        least = {
-            key: math.ceil(width * (1 - settings.max_ratio)) for key, width in original.items()
-        }
-        units = [
-            unit
-            for group in graph.groups
-            for unit in units_of(
-                group,
-                scores[group.name],
-                settings.dims,
-                least,
-                freed.group(group, graph.members(group)),
-            )
-        ]
-        if BLOCKS in settings.dims:
-            blocks = self.family.blocks(module)
-            each = {path: freed.block(path) for path in blocks}
-            units += block_units(blocks, graph.groups, scores, each)
-        return units
 
     def _drop_and_cut(self, graph: PruningGraph, scores: Scores, planned: Planned) -> None:
         dropped = [name for (name, dim), n in planned.keep.items() if dim == BLOCKS and not n]
@@ -316,7 +225,7 @@ class _Pruning:
             dims=list(self.settings.dims),
             dense=record.pruned,
             pruned=cost,
-            layers=self._changes(after),
+            layers=self.planner.changes(after),
             latency=list(planned.trace),
             warnings=[*notes, *planned.warnings, *_head_warnings(after)],
             seconds=PruneSeconds(**self.seconds, total=total),
@@ -332,21 +241,6 @@ class _Pruning:
             versions=artifact_versions(),
             latency=list(planned.trace),
         )
-
-    def _changes(self, after: Sequence[Width]) -> list[LayerChange]:
-        """List every layer that is left, and the blocks if any could have been dropped."""
-        left, blocks = as_dict(after), self.family.blocks(self.model.module)
-        changes = [
-            LayerChange(name=old.name, dim=old.dim, before=old.width, after=left[old.name, old.dim])
-            for old in self.before
-            if (old.name, old.dim) in left
-        ]
-        if BLOCKS in self.settings.dims or len(blocks) < len(self.blocks):
-            changes += [
-                LayerChange(name=path, dim=BLOCKS, before=1, after=int(path in blocks))
-                for path in self.blocks
-            ]
-        return changes
 
     def _timed(self, part: str, work: Callable[[], T]) -> T:
         started = time.perf_counter()

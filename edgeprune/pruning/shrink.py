@@ -45,9 +45,12 @@ class Chunk:
 
 
 class Shrinking(Protocol):
-    """A sequence of models from step 0 to the smallest, step ``last``."""
+    """A sequence of models from step 0 to the smallest."""
 
-    last: int
+    @property
+    def last(self) -> int:
+        """The step of the smallest model."""
+        ...
 
     def make(self, step: int) -> Keep:
         """Return the widths at a step."""
@@ -96,7 +99,11 @@ class Shared:
     original: Mapping[WidthKey, int]
     scope: str
     round_to: int
-    last: int = SHARE_STEPS
+
+    @property
+    def last(self) -> int:
+        """The step at which all that the floors allow is gone."""
+        return SHARE_STEPS
 
     def make(self, step: int) -> Keep:
         """Return the widths when ``step`` thousandths are removed."""
