@@ -57,9 +57,11 @@ class Freed:
         return parameter.numel() / parameter.shape[member.axis]
 
     def _own(self, path: str) -> int:
-        """Return the MACs of a module without those of its parts."""
+        """Return the MACs of a module without those of its parts; 0 for the network as a whole."""
+        if path not in self._macs:
+            return 0
         parts = [name for name in self._macs if name.rpartition(".")[0] == path]
-        return self._macs.get(path, 0) - sum(self._macs[name] for name in parts)
+        return self._macs[path] - sum(self._macs[name] for name in parts)
 
     def _has_weights(self, path: str) -> bool:
         return any(True for _ in self._module.get_submodule(path).parameters())
