@@ -158,6 +158,7 @@ def command(
             reconstruct=data is not None if reconstruct is None else reconstruct,
             profile=profile,
             threads=threads,
+            planned=saved is not None,
             seed=seed,
         )
         require_data(get_metric(settings.metric), data is not None)

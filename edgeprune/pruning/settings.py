@@ -32,6 +32,7 @@ class PruneSettings:
         reconstruct: repair in closed form what the cut breaks (needs calibration images).
         profile: device that a latency budget is measured on; None means this machine's CPU.
         threads: compute threads while a latency budget is measured.
+        planned: the widths come from a plan; ``ratio`` is what that was made with.
         seed: for metrics that draw lots, and for recovery.
     """
 
@@ -48,6 +49,7 @@ class PruneSettings:
     reconstruct: bool = False
     profile: str | None = None
     threads: int = 1
+    planned: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
