@@ -99,9 +99,10 @@ def skeleton(record: ArtifactRecord) -> nn.Module:
         ModelError: if this version's timm or families cannot make it.
     """
     check_name(record.model)
+    family = families.of(record.model)
     with torch.device("meta"):
         module = _timm_model(record.model, record.num_classes, record.img_size)
-    return _adapt(families.of(record.model), module, record.model)
+    return _adapt(family, module, record.model)
 
 
 def check_name(name: str) -> None:
