@@ -162,7 +162,8 @@ def test_dims_that_heads_share_cannot_be_pruned_alone() -> None:
     options = DenseOptions(num_classes=CLASSES, img_size=28, pretrained=False)
     model = create("eva02_tiny_patch14_224", options)
     assert {width.dim for width in model.record.widths} == {"embed", "heads", "mlp"}
-    with pytest.raises(
+    refused = r"head_dim cannot be pruned here; .* has embed, heads, mlp"
+    with pytest.raises(UsageError, match=refused):
         UsageError, match=r"head_dim cannot be pruned here; .* has embed, heads, mlp"
     ):
         prune(model, PruneSettings(dims=("head_dim",)))
