@@ -164,8 +164,6 @@ def test_dims_that_heads_share_cannot_be_pruned_alone() -> None:
     assert {width.dim for width in model.record.widths} == {"embed", "heads", "mlp"}
     refused = r"head_dim cannot be pruned here; .* has embed, heads, mlp"
     with pytest.raises(UsageError, match=refused):
-        UsageError, match=r"head_dim cannot be pruned here; .* has embed, heads, mlp"
-    ):
         prune(model, PruneSettings(dims=("head_dim",)))
     beside = prune(model, PruneSettings(dims=("head_dim", "mlp"))).result
     assert "head_dim: cannot be pruned here" in beside.warnings[0]
