@@ -53,11 +53,14 @@ class WindowMixer(HeadMixer):
         q, k = self._comparable(q, k)
         bias = self._position_bias()
         assert bias is not None
-        bias = bias.unsqueeze(1)  # the same for all windows of an image
+        bias = bias.unsqueeze(1).expand(-1, self.windows, -1, -1, -1)
         if mask is not None:
             bias = bias + mask.unsqueeze(1)
+        # windows and heads on one axis: kernels and the ONNX exporter take four axes, not five
+        q, k, v, bias = (tensor.flatten(1, 2) for tensor in (q, k, v, bias))
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
-        return mixed.transpose(2, 3).reshape(-1, tokens, self.heads * self.head_dim)
+        mixed = mixed.unflatten(1, (self.windows, self.heads)).transpose(2, 3)
+        return mixed.reshape(-1, tokens, self.heads * self.head_dim)
 
     def resize(self, heads: int, head_dim: int) -> None:
         """Take other widths, with empty parameters."""
