@@ -35,6 +35,8 @@ MODELS = (
     "vit_base_patch16_dinov3",
     "vit_small_plus_patch16_dinov3",
     "vit_pe_core_base_patch16_224",
+    "swin_tiny_patch4_window7_224",
+    "swinv2_tiny_window8_256",
 )
 ROUND_TO = 8
 

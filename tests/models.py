@@ -11,6 +11,10 @@ from torch import nn
 # Wide architectures are made narrow as well as shallow.
 SMALL = {"embed_dim": 128, "num_heads": 4}
 
+# Two stages at 36 pixels: windows that shift and are filled up, then one window of all tokens.
+# Without drop path, which timm has on for these: training steps are compared.
+STAGES = {"depths": (2, 2), "embed_dim": 32, "num_heads": (2, 4), "drop_path_rate": 0.0}
+
 # (timm name, size, extra arguments): every family, and each part that a family knows of.
 CASES: list[tuple[str, int, dict[str, Any]]] = [
     ("vit_tiny_patch16_224", 48, {}),
@@ -38,8 +42,13 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
     ("vit_small_patch16_dinov3_qkvb", 32, SMALL),
     ("vit_small_plus_patch16_dinov3", 32, SMALL),
     ("vit_pe_core_tiny_patch16_384", 32, SMALL),
+    ("swin_tiny_patch4_window7_224", 36, STAGES),
+    ("swinv2_tiny_window8_256", 36, STAGES),
 ]
-IDS = [name + "".join(f"-{key}" for key in extra if key not in SMALL) for name, _, extra in CASES]
+IDS = [
+    name + "".join(f"-{key}" for key in extra if key not in {**SMALL, **STAGES})
+    for name, _, extra in CASES
+]
 CLASSES = 5
 DEPTH = 3
 

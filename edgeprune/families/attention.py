@@ -19,17 +19,26 @@ import torch.nn.functional as F
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from torch import nn
 
+from edgeprune.families.prunable import Prunable, Slice
 
-class Packed(nn.Linear):
+
+class Packed(Prunable, nn.Linear):
     """Several projections in one: ``(batch, tokens, dim) -> (batch, tokens, parts * channels)``."""
 
     parts = 1
-    tracing = False
 
     @property
     def channels(self) -> int:
         """Inner width of the attention, ``heads * head_dim``."""
         return self.out_features // self.parts
+
+    def slices(self, outputs: bool) -> list[Slice]:
+        """Return a row of every part per channel, or a column per channel of the input."""
+        if not outputs:
+            return [(self.weight, 1, 0)]
+        offsets = [part * self.channels for part in range(self.parts)]
+        parameters = [p for p in (self.weight, self.bias) if p is not None]
+        return [(parameter, 0, offset) for parameter in parameters for offset in offsets]
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Project; while a graph is traced, one output stands for all parts of a channel."""
@@ -53,7 +62,7 @@ class PackedKV(Packed):
 PackedT = TypeVar("PackedT", bound=Packed)
 
 
-class HeadMixer(nn.Module):
+class HeadMixer(Prunable, nn.Module):
     """Scaled dot-product attention: ``(batch, tokens, 3 * channels) -> (batch, tokens, channels)``.
 
     Attributes:
@@ -64,8 +73,6 @@ class HeadMixer(nn.Module):
         rotates: whether positions turn queries and keys (Su et al., RoFormer, 2021).
         rotate_half: whether a turn pairs dim d with dim ``d + head_dim / 2``, not with the next.
     """
-
-    tracing = False
 
     def __init__(
         self,
@@ -91,11 +98,6 @@ class HeadMixer(nn.Module):
         self.rotate_half = rotate_half
 
     @property
-    def channel_parameters(self) -> list[tuple[nn.Parameter, int]]:
-        """Parameters with an entry per channel, each with the axis of the channels."""
-        return []
-
-    @property
     def dims_are_tied(self) -> bool:
         """Whether heads share something along their dims, so that none can lose its own."""
         return self.rotates or not isinstance(self.q_norm, nn.Identity)
@@ -104,6 +106,16 @@ class HeadMixer(nn.Module):
     def dims(self) -> tuple[str, ...]:
         """Dimensions along which channels can be cut."""
         return ("heads",) if self.dims_are_tied else ("heads", "head_dim")
+
+    def keep_heads(self, kept: torch.Tensor) -> None:
+        """Keep of the parameters with an entry per head only those of heads ``kept``.
+
+        No single channel owns these, so a graph does not see them.
+        """
+        self.heads = len(kept)
+        table = self.relative_position_bias_table
+        if table is not None:
+            self.relative_position_bias_table = nn.Parameter(table.detach()[:, kept])
 
     def forward(self, packed: torch.Tensor, rope: torch.Tensor | None = None) -> torch.Tensor:
         """Mix tokens by attention, each head by its own weights.
@@ -133,10 +145,12 @@ class HeadMixer(nn.Module):
         A table with a leading batch axis gives every image its own bias: that is how
         per-sample gradients of the table are taken.
         """
-        table, index = self.relative_position_bias_table, self.relative_position_index
-        if table is None or index is None:
-            return None
-        bias = table[..., index, :].movedim(-1, -3)
+        table = self.relative_position_bias_table
+        return None if table is None else self._gather_bias(table)
+
+    def _gather_bias(self, table: torch.Tensor) -> torch.Tensor:
+        """Look up a table of biases, ``(distances, heads)``, for every pair of tokens."""
+        bias = table[..., self.relative_position_index, :].movedim(-1, -3)
         return bias if bias.dim() == 4 else bias.unsqueeze(0)
 
 
@@ -151,10 +165,9 @@ class LatentMixer(HeadMixer):
         super().__init__(heads, head_dim, scale)
         self.query = query
 
-    @property
-    def channel_parameters(self) -> list[tuple[nn.Parameter, int]]:
-        """The queries."""
-        return [(self.query, 2)]
+    def slices(self, outputs: bool) -> list[Slice]:
+        """Return an entry of every query per channel."""
+        return [(self.query, 2, 0)]
 
     def forward(self, packed: torch.Tensor, rope: torch.Tensor | None = None) -> torch.Tensor:
         """Let every query gather from all tokens."""

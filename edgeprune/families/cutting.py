@@ -1,9 +1,10 @@
-"""What torch-pruning must know to trace and cut the layers of ``attention.py``."""
+"""What torch-pruning must know to trace our own layers, and to cut those of ``attention.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -16,8 +17,29 @@ from edgeprune.families.attention import (
     PackedKV,
     PackedQKV,
 )
+from edgeprune.families.prunable import Prunable
+
+PrunerT = TypeVar("PrunerT", bound=type[BasePruningFunc])
+
+_PRUNERS: dict[type[nn.Module], type[BasePruningFunc]] = {}
 
 
+def cuts(*kinds: type[nn.Module]) -> Callable[[PrunerT], PrunerT]:
+    """Register a class of pruning functions for layers of exactly these classes."""
+
+    def add(pruner: PrunerT) -> PrunerT:
+        _PRUNERS.update(dict.fromkeys(kinds, pruner))
+        return pruner
+
+    return add
+
+
+def kept(count: int, removed: Sequence[int]) -> torch.Tensor:
+    """Return which of ``count`` channels stay, ascending."""
+    return torch.tensor(sorted(set(range(count)) - set(removed)))
+
+
+@cuts(PackedQKV, PackedKV)
 class PackedPruner(BasePruningFunc):  # type: ignore[misc]
     """Cuts a channel of :class:`Packed`: one row of every part."""
 
@@ -25,9 +47,8 @@ class PackedPruner(BasePruningFunc):  # type: ignore[misc]
 
     def prune_out_channels(self, layer: Packed, idxs: Sequence[int]) -> Packed:
         """Remove the rows of channels ``idxs``."""
-        channels = layer.channels
-        keep = torch.tensor(sorted(set(range(channels)) - set(idxs)))
-        rows = torch.cat([keep + part * channels for part in range(layer.parts)])
+        keep = kept(layer.channels, idxs)
+        rows = torch.cat([keep + part * layer.channels for part in range(layer.parts)])
         layer.weight = nn.Parameter(layer.weight.detach()[rows])
         if layer.bias is not None:
             layer.bias = nn.Parameter(layer.bias.detach()[rows])
@@ -36,7 +57,7 @@ class PackedPruner(BasePruningFunc):  # type: ignore[misc]
 
     def prune_in_channels(self, layer: Packed, idxs: Sequence[int]) -> Packed:
         """Remove the columns of embedding channels ``idxs``."""
-        keep = torch.tensor(sorted(set(range(layer.in_features)) - set(idxs)))
+        keep = kept(layer.in_features, idxs)
         layer.weight = nn.Parameter(layer.weight.detach()[:, keep])
         layer.in_features = len(keep)
         return layer
@@ -50,6 +71,7 @@ class PackedPruner(BasePruningFunc):  # type: ignore[misc]
         return layer.in_features
 
 
+@cuts(HeadMixer)
 class HeadMixerPruner(BasePruningFunc):  # type: ignore[misc]
     """Cuts channels of :class:`HeadMixer`: whole heads, or as many dims from every head."""
 
@@ -66,11 +88,7 @@ class HeadMixerPruner(BasePruningFunc):  # type: ignore[misc]
             raise ValueError("every head that stays must keep the same number of dims")
         if layer.dims_are_tied and int(widths[0]) != layer.head_dim:
             raise ValueError("dims that heads share cannot be cut")
-        if layer.relative_position_bias_table is not None:
-            layer.relative_position_bias_table = nn.Parameter(
-                layer.relative_position_bias_table.detach()[:, heads_left]
-            )
-        layer.heads = len(heads_left)
+        layer.keep_heads(heads_left)
         layer.head_dim = int(widths[0])
         return layer
 
@@ -83,6 +101,7 @@ class HeadMixerPruner(BasePruningFunc):  # type: ignore[misc]
     get_in_channels = get_out_channels
 
 
+@cuts(LatentMixer)
 class LatentMixerPruner(HeadMixerPruner):
     """Cuts channels of :class:`LatentMixer`, those of its queries included."""
 
@@ -91,7 +110,7 @@ class LatentMixerPruner(HeadMixerPruner):
     def prune_out_channels(self, layer: HeadMixer, idxs: Sequence[int]) -> HeadMixer:
         """Remove channels ``idxs``."""
         assert isinstance(layer, LatentMixer)
-        keep = torch.tensor(sorted(set(range(layer.query.shape[2])) - set(idxs)))
+        keep = kept(layer.query.shape[2], idxs)
         layer.query = nn.Parameter(layer.query.detach()[:, :, keep])
         return super().prune_out_channels(layer, idxs)
 
@@ -99,19 +118,14 @@ class LatentMixerPruner(HeadMixerPruner):
 
 
 def pruners() -> dict[type[nn.Module], BasePruningFunc]:
-    """Return fresh pruning functions for the layers of attention, as torch-pruning wants them."""
-    return {
-        PackedQKV: PackedPruner(),
-        PackedKV: PackedPruner(),
-        HeadMixer: HeadMixerPruner(),
-        LatentMixer: LatentMixerPruner(),
-    }
+    """Return fresh pruning functions for our own layers, as torch-pruning wants them."""
+    return {kind: pruner() for kind, pruner in _PRUNERS.items()}
 
 
 @contextmanager
 def traced(module: nn.Module) -> Iterator[None]:
-    """Let attention show its channels to a dependency graph instead of computing."""
-    parts = [part for part in module.modules() if isinstance(part, (Packed, HeadMixer))]
+    """Let our own layers show their channels to a dependency graph instead of computing."""
+    parts = [part for part in module.modules() if isinstance(part, Prunable)]
     for part in parts:
         part.tracing = True
     try:

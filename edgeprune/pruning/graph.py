@@ -16,8 +16,8 @@ from torch import nn
 
 from edgeprune.errors import PlanError
 from edgeprune.families import ChannelGroup, Family
-from edgeprune.families.attention import HeadMixer, Packed
 from edgeprune.families.cutting import pruners, traced
+from edgeprune.families.prunable import Prunable, Slice
 
 
 @dataclass(frozen=True)
@@ -95,19 +95,14 @@ class PruningGraph:
         return self._graph.get_pruning_group(root, pruner.prune_out_channels, channels)
 
 
-def _slices(graph: Any, item: Any) -> list[tuple[torch.Tensor, int, int]]:
+def _slices(graph: Any, item: Any) -> list[Slice]:
     """Return (parameter, axis, offset of the index) for one entry of torch-pruning's group."""
     target = item.dep.target.module
     is_output = graph.is_out_channel_pruning_fn(item.dep.handler)
     if isinstance(target, nn.Parameter):
         return [(target, item.dep.target.pruning_dim, 0)]
-    if isinstance(target, HeadMixer):
-        # not its table of biases: that has a column per head, which no single channel owns
-        return [(parameter, axis, 0) for parameter, axis in target.channel_parameters]
-    if isinstance(target, Packed) and is_output:
-        offsets = [part * target.channels for part in range(target.parts)]
-        tensors = [tensor for tensor in (target.weight, target.bias) if tensor is not None]
-        return [(tensor, 0, offset) for tensor in tensors for offset in offsets]
+    if isinstance(target, Prunable):
+        return target.slices(is_output)
     if isinstance(target, (nn.Linear, nn.Conv2d)) and not is_output:
         return [(target.weight, 1, 0)]
     if isinstance(target, (nn.Linear, nn.Conv2d, nn.LayerNorm)):

@@ -41,7 +41,7 @@ def per_sample_pass(
     owned = {id(p) for layer in layers.values() for p in layer.parameters(recurse=False)}
     free = {name: p for name, p in module.named_parameters() if id(p) not in owned}
     batched = {name: _with_batch_axis(name, p, len(images)) for name, p in free.items()}
-    with _frozen(module), _visited(layers, visit), torch.enable_grad():
+    with _frozen(module), _visited(layers, visit, len(images)), torch.enable_grad():
         logits = torch.func.functional_call(module, batched, (images,))
         F.cross_entropy(logits, labels, reduction="sum").backward()
     return {
@@ -74,6 +74,13 @@ def layer_tokens(
     if isinstance(layer, nn.Conv2d):
         return unfold_patches(layer, x), conv_tokens(gradient)
     return as_tokens(x), as_tokens(gradient)
+
+
+def by_image(tensor: torch.Tensor, batch: int) -> torch.Tensor:
+    """Give windows, which lie image by image on the first axis, an axis of their own."""
+    if len(tensor) == batch:
+        return tensor
+    return tensor.reshape(batch, -1, *tensor.shape[1:])
 
 
 def as_tokens(tensor: torch.Tensor) -> torch.Tensor:
@@ -124,13 +131,13 @@ def _frozen(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _visited(layers: dict[str, nn.Module], visit: Visit) -> Iterator[None]:
+def _visited(layers: dict[str, nn.Module], visit: Visit, batch: int) -> Iterator[None]:
     def hook(name: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
         def on_forward(layer: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-            x = inputs[0].detach()
+            x = by_image(inputs[0].detach(), batch)
             if not output.requires_grad:  # the first layer: nothing before it is trained
                 output.requires_grad_(True)
-            output.register_hook(lambda gradient: visit(name, layer, x, gradient))
+            output.register_hook(lambda gradient: visit(name, layer, x, by_image(gradient, batch)))
 
         return on_forward
 

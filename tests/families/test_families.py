@@ -38,7 +38,8 @@ def test_every_parameter_but_classifier_biases_can_be_pruned(
     left = {n for n, _ in model.named_parameters()} - reached
     shared = ("relative_position_bias_table", "q_norm.weight", "q_norm.bias")
     shared += ("k_norm.weight", "k_norm.bias")  # heads own columns of the one, none of the others
-    expected = {"head.bias", "head_dist.bias"}
+    shared += ("logit_scale", "positions.weight1", "positions.bias1", "positions.weight2")
+    expected = {"head.bias", "head_dist.bias", "head.fc.bias"}
     if "attn_pool.proj.weight" in reached:  # what leaves the pool keeps its width
         expected |= {"attn_pool.proj.bias", "attn_pool.norm.weight", "attn_pool.norm.bias"}
         expected |= {"attn_pool.mlp.fc2.bias", "head.weight"}
@@ -123,7 +124,7 @@ def test_families_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["resnet18", "swin_tiny_patch4_window7_224"],
+    ["resnet18", "swinv2_cr_tiny_224"],
 )
 def test_other_architectures_are_refused_by_name(name: str) -> None:
     with pytest.raises(ModelError, match=r"supported: beit, deit, eva, .*vit"):

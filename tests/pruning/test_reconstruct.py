@@ -14,7 +14,7 @@ from edgeprune.pruning.graph import PruningGraph
 from edgeprune.pruning.reconstruct import Moments, StreamProjection, assign, fold, refit
 
 STARTS_WITH_NORM = ["vit_base_patch16_clip_224.openai", "vit_pe_core_tiny_patch16_384"]
-PLAIN = [case for case in CASES if case[0] not in STARTS_WITH_NORM]
+PLAIN = [case for case in CASES if case[0] not in STARTS_WITH_NORM and "depths" not in case[2]]
 
 
 @dataclass
