@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,29 @@ def test_a_cut_channel_goes_from_all_four_neighbours(name: str) -> None:
             expected = merge.norm(merged @ merge.reduction.weight[:, columns].T)
         found = cut.layers[1].downsample(x[..., stay])
     assert (found - expected).abs().max() <= 1e-5
+
+
+@BOTH
+def test_a_channel_is_scored_by_all_that_goes_with_it(name: str) -> None:
+    """What a score adds up is what a cut takes: counted by cutting one channel at a time."""
+    model = _adapted(name)
+    graph, _ = _graph(name, model)
+    for group in graph.groups:
+        if group.heads:
+            continue
+        marked = copy.deepcopy(model)
+        values = {key: torch.zeros_like(p) for key, p in marked.named_parameters()}
+        for member in graph.members(group):
+            values[member.parameter].index_fill_(member.axis, member.index[[3]], 1.0)
+        with torch.no_grad():
+            for key, parameter in marked.named_parameters():
+                parameter.copy_(values[key])
+        marked_graph, by_name = _graph(name, marked)
+        marked_graph.cut(by_name[group.name], [3])
+        assert all(not parameter.any() for parameter in marked.parameters()), group.name
+        assert sum(int(value.sum()) for value in values.values()) == sum(
+            p.numel() for p in model.parameters()
+        ) - sum(p.numel() for p in marked.parameters())
 
 
 @BOTH
