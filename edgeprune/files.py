@@ -36,6 +36,17 @@ def check_output_directory(path: Path, *, force: bool = False) -> None:
     check_parent_writable(path)
 
 
+def check_output_file(path: Path) -> None:
+    """Check, before any long work, that ``path`` can become an output file.
+
+    Raises:
+        OutputError: if it is a directory, or if its parent cannot be written.
+    """
+    if path.is_dir():
+        raise OutputError(f"output {str(path)!r} is a directory; a file was expected")
+    check_parent_writable(path)
+
+
 def check_parent_writable(path: Path) -> None:
     """Check that a file or directory named ``path`` could be created.
 
@@ -79,9 +90,7 @@ def output_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: if ``path`` cannot be written or the disk is full.
     """
-    if path.is_dir():
-        raise OutputError(f"output {str(path)!r} is a directory; a file was expected")
-    check_parent_writable(path)
+    check_output_file(path)
     with explain_os_errors(path):
         _make_parent(path)
         handle, name = tempfile.mkstemp(

@@ -86,13 +86,23 @@ def rebuild(record: ArtifactRecord) -> nn.Module:
     Raises:
         ModelError: if this version's timm or families cannot make it.
     """
+    module = skeleton(record)
+    widths = {(width.name, width.dim): width.width for width in record.widths}
+    families.of(record.model).resize(module, widths)
+    return module
+
+
+def skeleton(record: ArtifactRecord) -> nn.Module:
+    """Make the dense network that ``record`` began as, with parameters on the meta device.
+
+    Raises:
+        ModelError: if this version's timm or families cannot make it.
+    """
     check_name(record.model)
     family = families.of(record.model)
     with torch.device("meta"):
         module = _timm_model(record.model, record.num_classes, record.img_size)
-    module = _adapt(family, module, record.model)
-    family.resize(module, {(width.name, width.dim): width.width for width in record.widths})
-    return module
+    return _adapt(family, module, record.model)
 
 
 def check_name(name: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -101,12 +101,16 @@ class Width(Facts):
 
 
 class LayerChange(Facts):
-    """Width of one dimension of one layer before and after pruning."""
+    """Width of one dimension of one layer before and after pruning.
+
+    A residual block has the dimension ``blocks``, 1 before and 0 after it was dropped; the
+    layers inside a dropped block are not listed.
+    """
 
     name: str
     dim: str
-    before: int
-    after: int
+    before: Annotated[int, Field(ge=1, strict=True)]
+    after: Annotated[int, Field(ge=0, strict=True)]
 
 
 class DomainAccuracy(Facts):
@@ -150,10 +154,27 @@ class DataFacts(Facts):
     samples: int
 
 
+class LatencyCandidate(Facts):
+    """One model that was measured for a latency budget, beside the model as it came.
+
+    Median latencies of both in milliseconds, their ratio with its 95 % interval, and how many
+    calls of the candidate were timed.
+    """
+
+    macs: int
+    params: int
+    latency_ms: float
+    before_ms: float
+    speedup: float
+    ci95: tuple[float, float]
+    samples: int
+
+
 class Made(Facts):
     """One step that made an artifact; steps add up from the dense model on.
 
-    Nothing here depends on time or place, so that a seed repeats an artifact byte for byte.
+    Nothing here depends on time or place, so that a seed repeats an artifact byte for byte; the
+    exception is what was measured for a latency budget.
     """
 
     command: str
@@ -161,6 +182,7 @@ class Made(Facts):
     seed: int
     data: DataFacts | None = None
     versions: dict[str, str]
+    latency: list[LatencyCandidate] = []
 
 
 class HistoryPoint(Facts):
@@ -219,8 +241,29 @@ class PruneResult(Document):
     dense: Cost
     pruned: Cost
     layers: list[LayerChange]
+    latency: list[LatencyCandidate] = []
     warnings: list[str] = []
     seconds: PruneSeconds
+
+
+class PrunePlan(Document):
+    """A saved plan: how wide every layer is to be. ``after`` may be edited.
+
+    The rest says for which model it was made, and how.
+    """
+
+    SCHEMA: ClassVar[str] = "edgeprune/plan@1"
+
+    model: str
+    family: str
+    num_classes: int
+    img_size: int
+    metric: str
+    ratio: float
+    budget: str
+    scope: str
+    dims: list[str]
+    layers: list[LayerChange]
 
 
 class FinetuneSeconds(Facts):

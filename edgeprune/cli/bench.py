@@ -9,7 +9,7 @@ import typer
 
 from edgeprune.cli import app, options
 from edgeprune.cli.render import quiet_stdout, show
-from edgeprune.errors import OutputError, one_of
+from edgeprune.errors import one_of
 from edgeprune.figures import count
 
 if TYPE_CHECKING:
@@ -73,14 +73,12 @@ def bench(
 ) -> None:
     """Measure latency, throughput and memory beside a baseline."""
     from edgeprune.benchmarking import runtimes
-    from edgeprune.files import check_parent_writable, write_text
+    from edgeprune.files import check_output_file, write_text
 
     runtimes.check(runtime)
     one_of(precision, "precision", PRECISIONS)
     if output is not None:
-        if output.is_dir():
-            raise OutputError(f"output {str(output)!r} is a directory; a file was expected")
-        check_parent_writable(output)
+        check_output_file(output)
     with quiet_stdout():
         from edgeprune.benchmarking import Candidate
         from edgeprune.benchmarking import bench as run

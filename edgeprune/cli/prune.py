@@ -8,22 +8,35 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeprune.cli import app, options
+from edgeprune.cli.prune_table import table
 from edgeprune.cli.render import quiet_stdout, show
 from edgeprune.errors import UsageError
-from edgeprune.figures import count
-from edgeprune.files import check_output_directory
+from edgeprune.files import check_output_directory, check_output_file
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from edgeprune.domains import DomainDataset, Split
     from edgeprune.model import Model
-    from edgeprune.progress import Progress
-    from edgeprune.pruning import Calibration
-    from edgeprune.schema import PruneResult
+
+
+# Options that a plan file stands for.
+DECIDED_BY_A_PLAN = (
+    "ratio",
+    "budget",
+    "scope",
+    "cost",
+    "dims",
+    "round_to",
+    "max_ratio",
+    "steps",
+    "recover_steps",
+    "profile",
+    "threads",
+)
 
 
 @app.command("prune")
 def command(
+    context: typer.Context,
     model: options.Model,
     output: Annotated[
         Path | None,
@@ -33,7 +46,10 @@ def command(
         float, typer.Option(help="Share to remove of what --budget names; above 0, below 1.")
     ] = 0.5,
     budget: Annotated[
-        str, typer.Option(help="channels (width of every dimension), params or macs.")
+        str,
+        typer.Option(
+            help="channels (width of every dimension), params, macs, or latency (measured here)."
+        ),
     ] = "channels",
     metric: Annotated[
         str | None,
@@ -49,14 +65,27 @@ def command(
             " (the same share in every layer)."
         ),
     ] = "global",
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            help="What weighs a unit in a global ranking: macs, params or none."
+            " Default: the budget's own."
+        ),
+    ] = None,
     dims: Annotated[
-        str, typer.Option(help="Dimensions to prune, of embed, heads, head_dim, mlp.")
+        str,
+        typer.Option(
+            help="Dimensions to prune, of embed, heads, head_dim, mlp, blocks (whole blocks)."
+        ),
     ] = "embed,heads,mlp",
     round_to: Annotated[int, typer.Option(help="Widths become multiples of this.")] = 8,
     max_ratio: Annotated[
         float, typer.Option(help="Largest share removed from one dimension of one layer.")
     ] = 1.0,
     steps: Annotated[int, typer.Option(help="Rounds; each scores anew.")] = 1,
+    recover_steps: Annotated[
+        int, typer.Option(help="Training steps between rounds; needs --data.")
+    ] = 0,
     reconstruct: Annotated[
         bool | None,
         typer.Option(
@@ -68,8 +97,25 @@ def command(
     target: options.Target = None,
     split: options.Split = None,
     samples: Annotated[int, typer.Option(help="Calibration images, source domains only.")] = 256,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Device of a latency budget; must be this machine. Default: cpu."
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(help="Compute threads while a latency budget is measured.")
+    ] = 1,
+    plan: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Apply a saved plan instead of a ratio and budget."),
+    ] = None,
+    save_plan: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the plan as JSON; its 'after' may be edited."),
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan, write nothing.")
+        bool, typer.Option("--dry-run", help="Show the plan, write no artifact.")
     ] = False,
     num_classes: options.NumClasses = None,
     img_size: options.ImgSize = None,
@@ -84,94 +130,96 @@ def command(
         raise UsageError("prune needs an output directory: -o DIR (or --dry-run)")
     if output is not None and not dry_run:
         check_output_directory(output, force=force)
+    if save_plan is not None:
+        check_output_file(save_plan)
+    if plan is not None:
+        _refuse_beside_a_plan(context)
     if (data is None) != (target is None):
         raise UsageError("--data and --target go together: calibration uses the other domains")
     with quiet_stdout():
-        from edgeprune import artifact
+        from edgeprune import artifact, pruning
         from edgeprune.loading import load_model
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
-        from edgeprune.pruning import PruneSettings, prune
         from edgeprune.pruning.metrics import get_metric, require_data
 
-        settings = PruneSettings(
-            ratio=ratio,
-            budget=budget,
-            metric=metric or ("hessian" if data else "l1"),
-            scope=scope,
-            dims=tuple(name.strip() for name in dims.split(",") if name.strip()),
+        saved = pruning.read_plan(plan) if plan is not None else None
+        settings = pruning.PruneSettings(
+            ratio=saved.ratio if saved else ratio,
+            budget=saved.budget if saved else budget,
+            metric=metric or (saved.metric if saved else "hessian" if data else "l1"),
+            scope=saved.scope if saved else scope,
+            cost=cost,
+            dims=tuple(saved.dims) if saved else _names(dims),
             round_to=round_to,
             max_ratio=max_ratio,
             steps=steps,
+            recover_steps=recover_steps,
             reconstruct=data is not None if reconstruct is None else reconstruct,
+            profile=profile,
+            threads=threads,
+            planned=saved is not None,
             seed=seed,
         )
         require_data(get_metric(settings.metric), data is not None)
-        progress = TerminalProgress()
+        # A bar that redraws by itself would compete with what is measured.
+        progress = TerminalProgress(live=settings.budget != "latency")
         source = load_model(model, DenseOptions(num_classes, img_size, pretrained, weights, seed))
-        calibration = None
+        widths = pruning.widths_of(saved, source) if saved else None
+        calibration = recovery = None
         if data is not None and target is not None:
-            calibration = _calibration(source, data, target, split, samples, seed, progress)
-        pruned = prune(source, settings, calibration=calibration, progress=progress)
+            dataset, divided = _divided(source, data, target, split, seed)
+            calibration = pruning.calibrate(
+                dataset, divided, source.preprocess, samples=samples, seed=seed, progress=progress
+            )
+            if recover_steps:
+                recovery = pruning.recovery(
+                    source, divided, steps=recover_steps, seed=seed, progress=progress
+                )
+        pruned = pruning.prune(
+            source,
+            settings,
+            calibration=calibration,
+            recovery=recovery,
+            widths=widths,
+            progress=progress,
+        )
         result = pruned.result
         if output is not None and not dry_run:
             artifact.save(pruned.model, output, force=force)
             result = result.model_copy(update={"artifact": str(output)})
-    show(result, json_, lambda console: _table(console, result))
+        if save_plan is not None:
+            pruning.save_plan(result, pruned.model.record, save_plan)
+    show(result, json_, lambda console: table(console, result))
 
 
-def _calibration(
-    model: Model,
-    data: str,
-    target: str,
-    split: str | None,
-    samples: int,
-    seed: int,
-    progress: Progress,
-) -> Calibration:
+def _refuse_beside_a_plan(context: typer.Context) -> None:
+    """Refuse options that decide what a plan has decided.
+
+    Raises:
+        UsageError: naming the first that was given.
+    """
+    for name in DECIDED_BY_A_PLAN:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = "--" + name.replace("_", "-")
+            raise UsageError(
+                f"{option} and --plan contradict each other: the plan says how wide every layer is",
+                hint="edit 'after' in the plan, or make another with --dry-run --save-plan FILE",
+            )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _divided(
+    model: Model, data: str, target: str, split: str | None, seed: int
+) -> tuple[DomainDataset, Split]:
     from edgeprune.domains import leave_one_out, open_dataset
     from edgeprune.model import check_classes
-    from edgeprune.pruning import calibrate
 
     dataset = open_dataset(data)
     divided = leave_one_out(dataset, target, by=split, seed=seed)
     check_classes(model, dataset.classes)
-    return calibrate(
-        dataset, divided, model.preprocess, samples=samples, seed=seed, progress=progress
-    )
-
-
-def _table(console: Console, result: PruneResult) -> None:
-    from rich.table import Table
-
-    title = f"{result.model}: {result.ratio:.0%} of {result.budget} removed, {result.metric}"
-    table = Table(title=title, title_justify="left")
-    for name, justify in (("", "left"), ("before", "right"), ("after", "right"), ("", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for label, before, after in (
-        ("parameters", result.dense.params, result.pruned.params),
-        ("MACs", result.dense.macs, result.pruned.macs),
-    ):
-        table.add_row(label, count(before), count(after), f"{before / after:.2f}x fewer")
-    for dim in dict.fromkeys(layer.dim for layer in result.layers):
-        layers = [layer for layer in result.layers if layer.dim == dim]
-        table.add_row(
-            f"{dim} ({len(layers)} layers)" if len(layers) > 1 else dim,
-            _span([layer.before for layer in layers]),
-            _span([layer.after for layer in layers]),
-            "" if any(layer.before != layer.after for layer in layers) else "unchanged",
-        )
-    console.print(table)
-    for warning in result.warnings:
-        console.print(f"[yellow]note[/]: {warning}", highlight=False)
-    seconds = result.seconds
-    console.print(
-        f"{seconds.total:.1f} s (scoring {seconds.score:.1f} s)"
-        + (f"; written to {result.artifact}" if result.artifact else "; nothing written"),
-        highlight=False,
-    )
-
-
-def _span(widths: list[int]) -> str:
-    low, high = min(widths), max(widths)
-    return str(low) if low == high else f"{low} to {high}"
+    return dataset, divided

@@ -2,6 +2,21 @@
 
 from edgeprune.pruning.calibration import Calibration, calibrate
 from edgeprune.pruning.metrics import metric_names
-from edgeprune.pruning.prune import Pruned, PruneSettings, prune
+from edgeprune.pruning.plan_file import read_plan, save_plan, widths_of
+from edgeprune.pruning.prune import Pruned, prune
+from edgeprune.pruning.recovery import Recovery, recovery
+from edgeprune.pruning.settings import PruneSettings
 
-__all__ = ["Calibration", "PruneSettings", "Pruned", "calibrate", "metric_names", "prune"]
+__all__ = [
+    "Calibration",
+    "PruneSettings",
+    "Pruned",
+    "Recovery",
+    "calibrate",
+    "metric_names",
+    "prune",
+    "read_plan",
+    "recovery",
+    "save_plan",
+    "widths_of",
+]

@@ -1,52 +1,39 @@
-"""Budgets: how many units of every dimension stay.
-
-Widths are handed out in chunks of ``round_to`` units, best first, so that rounding and the total
-are met together: a chunk is worth the mean score of its units, chunks of one layer fall in value,
-and the ranking decides which to drop.
-"""
+"""Budgets: how many units of every dimension stay, and which blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from edgeprune.errors import PlanError
 from edgeprune.families.base import WidthKey
-from edgeprune.pruning.units import Units
-from edgeprune.schema import Cost
+from edgeprune.pruning.latency import Measure, reach_latency
+from edgeprune.pruning.shrink import UNROUNDED, Keep, Shrinking, by_share, shrinking
+from edgeprune.pruning.units import BLOCKS, Units
+from edgeprune.schema import Cost, LatencyCandidate
 
-BUDGETS = ("channels", "params", "macs")
+BUDGETS = ("channels", "params", "macs", "latency")
 SCOPES = ("global", "isomorphic", "local")
-
-# Dimensions counted in units that no kernel rounds.
-UNROUNDED = ("heads",)
 
 # How near a budget of parameters or MACs must be met, relative.
 TOLERANCE = 0.01
 
-# Resolution of the share when every kind of dimension loses the same.
-SHARE_STEPS = 1000
-
-Keep = dict[WidthKey, int]
 CostOf = Callable[[Mapping[WidthKey, int]], Cost]
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Units that stay or go together; ``value`` ranks it."""
-
-    key: WidthKey
-    size: int
-    value: float
-
-
-@dataclass(frozen=True)
 class Planned:
-    """Units that stay per dimension, and what a reader should know about the choice."""
+    """Units that stay per dimension, and what a reader should know about the choice.
+
+    Attributes:
+        keep: units that stay; a block that is dropped has 0 and no other entries.
+        warnings: where the budget was not met exactly, and why.
+        trace: models that were measured for a latency budget.
+    """
 
     keep: Keep
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    trace: tuple[LatencyCandidate, ...] = ()
 
 
 def plan(
@@ -59,6 +46,7 @@ def plan(
     round_to: int,
     cost_of: CostOf,
     dense: Cost,
+    measure: Measure | None = None,
 ) -> Planned:
     """Decide how many units of every dimension stay.
 
@@ -66,159 +54,95 @@ def plan(
         units: scored units of the model at its present widths.
         original: widths before any pruning; ``ratio`` is a share of these.
         ratio: share to remove of what ``budget`` names.
-        budget: ``channels`` (the width of every kind of dimension), ``params`` or ``macs``.
+        budget: ``channels`` (the width of every kind of dimension), ``params``, ``macs`` or
+            ``latency``.
         scope: ``local`` (the same share in every layer), ``isomorphic`` (one ranking per kind of
-            dimension) or ``global`` (one ranking; under ``channels`` one per kind, since that
-            budget fixes each kind's share).
+            dimension) or ``global`` (one ranking by score per cost freed; under ``channels`` one
+            per kind, since that budget fixes each kind's share).
         round_to: widths become multiples of it, where they were not smaller already.
         cost_of: counts the model at given widths.
         dense: cost before any pruning.
+        measure: measures a model of given widths; a latency budget needs it.
 
     Raises:
         PlanError: if the floors forbid the budget, naming the least that can be reached.
     """
     if budget == "channels":
-        keep = _by_share(units, original, ratio, scope, round_to)
+        keep = by_share(units, original, ratio, scope, round_to)
         return Planned(keep, _channel_warnings(keep, original, ratio, round_to))
-    ranking = _ranking(units, budget, round_to, cost_of) if scope == "global" else []
-    target = (1 - ratio) * getattr(dense, budget)
+    sequence = shrinking(units, original, scope, round_to)
+    if budget == "latency":
+        if measure is None:
+            raise ValueError("a latency budget needs something that measures")
+        found = reach_latency(sequence, lambda keep: cost_of(keep).macs, ratio, measure, dense.macs)
+        return Planned(found.keep, found.warnings, found.trace)
+    full = getattr(dense, budget)
+    costs: dict[frozenset[tuple[WidthKey, int]], int] = {}
 
     def cost(keep: Keep) -> int:
-        return int(getattr(cost_of(keep), budget))
+        key = frozenset(keep.items())
+        if key not in costs:
+            costs[key] = int(getattr(cost_of(keep), budget))
+        return costs[key]
 
-    make, last = _shrinking(units, original, ranking, scope, round_to)
-    keep = _nearest(make, last, cost, target, budget)
+    keep = _reach(sequence, cost, (1 - ratio) * full, budget, full)
     reached = cost(keep)
-    if abs(reached / target - 1) > TOLERANCE:
-        share = reached / getattr(dense, budget)
-        note = f"{budget}: {share:.1%} of dense is the nearest to {1 - ratio:.1%} that rounding"
-        return Planned(keep, (f"{note} widths to {round_to} allows",))
-    return Planned(keep, ())
+    if abs(reached / ((1 - ratio) * full) - 1) <= TOLERANCE:
+        return Planned(keep)
+    note = f"{budget}: {reached / full:.1%} of dense is the nearest to {1 - ratio:.1%} that"
+    return Planned(keep, (f"{note} rounding widths to {round_to} and the floors allow",))
 
 
-def _chunks(unit: Units, round_to: int) -> list[Chunk]:
-    """Cut the units above the floor into chunks; the first are the best."""
-    step = 1 if unit.key[1] in UNROUNDED else round_to
-    count = len(unit.scores)
-    start = min(count, -(-unit.floor // step) * step)
-    bounds = [*range(start, count, step), count]
-    return [
-        Chunk(unit.key, stop - begin, float(unit.scores[begin:stop].mean()))
-        for begin, stop in pairwise(bounds)
-        if stop > begin
-    ]
-
-
-def _by_share(
-    units: Sequence[Units],
-    original: Mapping[WidthKey, int],
-    ratio: float,
-    scope: str,
-    round_to: int,
-) -> Keep:
-    """Keep the same share of every kind of dimension, or of every layer if ``scope`` is local."""
-    pools: dict[object, list[Units]] = {}
-    for unit in units:
-        pools.setdefault(unit.key if scope == "local" else unit.key[1], []).append(unit)
-    keep: Keep = {}
-    for pool in pools.values():
-        target = (1 - ratio) * sum(original[unit.key] for unit in pool)
-        keep |= _fill(pool, target, round_to)
-    return keep
-
-
-def _fill(pool: Sequence[Units], target: float, round_to: int) -> Keep:
-    """Keep floors, then the best chunks until adding one more is farther from ``target``."""
-    ranked = sorted(
-        (chunk for unit in pool for chunk in _chunks(unit, round_to)),
-        key=lambda chunk: -chunk.value,
-    )
-    keep = {
-        unit.key: len(unit.scores) - sum(chunk.size for chunk in _chunks(unit, round_to))
-        for unit in pool
-    }
-    total = sum(keep.values())
-    for chunk in ranked:
-        if total + chunk.size / 2 > target:
-            break
-        keep[chunk.key] += chunk.size
-        total += chunk.size
-    return keep
-
-
-def _ranking(units: Sequence[Units], budget: str, round_to: int, cost_of: CostOf) -> list[Chunk]:
-    """Rank all chunks of the network, the first to go first.
-
-    Scores of unlike dimensions are made comparable by the mean of their kind, and weighed by the
-    cost that removing a unit frees.
-    """
-    present = {unit.key: len(unit.scores) for unit in units}
-    full = getattr(cost_of(present), budget)
-    means: dict[str, list[float]] = {}
-    for unit in units:
-        means.setdefault(unit.key[1], []).append(float(unit.scores.mean()))
-    ranked = []
-    for unit in units:
-        chunks = _chunks(unit, round_to)
-        if not chunks:
-            continue
-        fewer = {**present, unit.key: present[unit.key] - chunks[-1].size}
-        freed = (full - getattr(cost_of(fewer), budget)) / chunks[-1].size
-        kind = means[unit.key[1]]
-        scale = max(sum(kind) / len(kind), 1e-30) * max(freed, 1.0)
-        ranked += [Chunk(chunk.key, chunk.size, chunk.value / scale) for chunk in chunks]
-    return sorted(ranked, key=lambda chunk: chunk.value)
-
-
-def _shrinking(
-    units: Sequence[Units],
-    original: Mapping[WidthKey, int],
-    ranking: Sequence[Chunk],
-    scope: str,
-    round_to: int,
-) -> tuple[Callable[[int], Keep], int]:
-    """Return a function that makes ever smaller models from 0 (the present one) to a last step
-    (the floors), and that last step.
-    """
-
-    def drop(count: int) -> Keep:
-        keep = {unit.key: len(unit.scores) for unit in units}
-        for chunk in ranking[:count]:
-            keep[chunk.key] -= chunk.size
-        return keep
-
-    def share(step: int) -> Keep:
-        return _by_share(units, original, step / SHARE_STEPS, scope, round_to)
-
-    return (drop, len(ranking)) if scope == "global" else (share, SHARE_STEPS)
-
-
-def _nearest(
-    make: Callable[[int], Keep],
-    last: int,
+def _reach(
+    sequence: Shrinking,
     cost: Callable[[Keep], int],
     target: float,
     budget: str,
+    full: int,
 ) -> Keep:
-    """Find by bisection the step whose cost is nearest to ``target``.
+    """Return the widths whose cost is nearest to ``target``.
+
+    One chunk of a wide layer can be more than the tolerance; what is then left over is taken
+    from layers with smaller chunks.
 
     Raises:
         PlanError: if even the last step costs more.
     """
-    least = cost(make(last))
+    least = cost(sequence.make(sequence.last))
     if least > target * (1 + TOLERANCE):
         raise PlanError(
-            f"a budget of {target:,.0f} {budget} is below the least reachable, {least:,}",
+            f"a budget of {target:,.0f} {budget} is below the least reachable, {least:,}"
+            f" (--ratio {1 - least / full:.3f})",
             hint="allow more dimensions with --dims, or a smaller --round-to",
         )
-    low, high = 0, last
+    found: list[Keep] = []
+    finer: Shrinking | None = sequence
+    while finer is not None:
+        low, high = bracket(finer, lambda keep: cost(keep) > target)
+        found += [finer.make(low), finer.make(high)]
+        if min(abs(cost(keep) / target - 1) for keep in found[-2:]) <= TOLERANCE:
+            break
+        finer = finer.finer(low)
+    return min(found, key=lambda keep: abs(cost(keep) - target))
+
+
+def bracket(sequence: Shrinking, above: Callable[[Keep], bool]) -> tuple[int, int]:
+    """Find by bisection two neighbouring steps, the first above the target, the other not.
+
+    Both are the last step if that is above it too, or the first if that is not.
+    """
+    if not above(sequence.make(0)):
+        return 0, 0
+    if above(sequence.make(sequence.last)):
+        return sequence.last, sequence.last
+    low, high = 0, sequence.last
     while high - low > 1:
         middle = (low + high) // 2
-        if cost(make(middle)) > target:
+        if above(sequence.make(middle)):
             low = middle
         else:
             high = middle
-    return min((make(low), make(high)), key=lambda keep: abs(cost(keep) - target))
+    return low, high
 
 
 def _channel_warnings(
@@ -228,10 +152,12 @@ def _channel_warnings(
     notes = []
     for dim in sorted({key[1] for key in keep}):
         keys = [key for key in keep if key[1] == dim]
-        share = sum(keep[key] for key in keys) / sum(original[key] for key in keys)
+        before = [key for key in original if key[1] == dim] if dim == BLOCKS else keys
+        share = sum(keep[key] for key in keys) / sum(original[key] for key in before)
         if abs(share - (1 - ratio)) > 0.01:
+            what = "of them stay" if dim == BLOCKS else "of the width stays"
             notes.append(
-                f"{dim}: {share:.1%} of the width stays, {1 - ratio:.1%} was asked"
+                f"{dim}: {share:.1%} {what}, {1 - ratio:.1%} was asked"
                 f" (floors, and widths in steps of {1 if dim in UNROUNDED else round_to})"
             )
     return tuple(notes)

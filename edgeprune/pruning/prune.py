@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -14,14 +14,17 @@ from torch import nn
 from edgeprune import families
 from edgeprune.costs import count
 from edgeprune.environment import artifact_versions
-from edgeprune.errors import PlanError, UsageError, one_of
-from edgeprune.families.base import DIMS, ChannelGroup, WidthKey
-from edgeprune.model import Model, rebuild
+from edgeprune.errors import PlanError, UsageError
+from edgeprune.families.base import ChannelGroup
+from edgeprune.families.layers import drop
+from edgeprune.model import Model
 from edgeprune.progress import SILENT, Progress
 from edgeprune.pruning.calibration import Calibration
 from edgeprune.pruning.graph import PruningGraph
+from edgeprune.pruning.latency import Measure
 from edgeprune.pruning.metrics import Scores, Scoring, get_metric, require_data
-from edgeprune.pruning.plan import BUDGETS, SCOPES, Planned, plan
+from edgeprune.pruning.plan import Planned
+from edgeprune.pruning.planner import Planner
 from edgeprune.pruning.reconstruct import (
     StreamProjection,
     assign,
@@ -29,58 +32,16 @@ from edgeprune.pruning.reconstruct import (
     reader_of,
     refit,
 )
-from edgeprune.pruning.units import kept_channels, units_of
-from edgeprune.schema import Cost, LayerChange, Made, PruneResult, PruneSeconds, Width
+from edgeprune.pruning.recovery import Recovery
+from edgeprune.pruning.settings import PruneSettings
+from edgeprune.pruning.shrink import Keep
+from edgeprune.pruning.units import BLOCKS, kept_channels
+from edgeprune.schema import Made, PruneResult, PruneSeconds, Width
 
 T = TypeVar("T")
 
 # Head sizes that TensorRT's fused attention takes (fp16): multiples of 8 up to 256.
 FUSED_HEAD_DIMS = range(16, 257, 8)
-
-
-@dataclass(frozen=True)
-class PruneSettings:
-    """What to remove.
-
-    Attributes:
-        ratio: share to remove, above 0 and below 1, of what ``budget`` names.
-        budget: ``channels``, ``params`` or ``macs``.
-        metric: name of the selection metric.
-        scope: ``global``, ``isomorphic`` or ``local``.
-        dims: dimensions to prune: ``embed``, ``heads``, ``head_dim``, ``mlp``.
-        round_to: widths become multiples of it (head dims per head).
-        max_ratio: largest share removed from one dimension of one layer.
-        steps: rounds, each of which scores anew.
-        reconstruct: repair in closed form what the cut breaks (needs calibration images).
-        seed: for metrics that draw lots.
-    """
-
-    ratio: float = 0.5
-    budget: str = "channels"
-    metric: str = "l1"
-    scope: str = "global"
-    dims: tuple[str, ...] = ("embed", "heads", "mlp")
-    round_to: int = 8
-    max_ratio: float = 1.0
-    steps: int = 1
-    reconstruct: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check every value. Raises UsageError."""
-        if not 0 < self.ratio < 1:
-            raise UsageError(f"ratio {self.ratio:g} is not accepted; above 0 and below 1 is")
-        if not 0 < self.max_ratio <= 1:
-            raise UsageError(f"max ratio {self.max_ratio:g} is not accepted; above 0, up to 1 is")
-        one_of(self.budget, "budget", BUDGETS)
-        one_of(self.scope, "scope", SCOPES)
-        for dim in self.dims:
-            one_of(dim, "dimension", DIMS)
-        if not self.dims:
-            raise UsageError(f"no dimension to prune; accepted: {', '.join(DIMS)}")
-        for name, value in (("round-to", self.round_to), ("steps", self.steps)):
-            if value < 1:
-                raise UsageError(f"{name} {value} is not accepted; 1 or more is")
 
 
 @dataclass(frozen=True)
@@ -96,6 +57,9 @@ def prune(
     settings: PruneSettings,
     *,
     calibration: Calibration | None = None,
+    recovery: Recovery | None = None,
+    widths: Keep | None = None,
+    measure: Measure | None = None,
     progress: Progress = SILENT,
 ) -> Pruned:
     """Remove whole groups of structure from ``model``, which is changed in place.
@@ -104,23 +68,41 @@ def prune(
         model: a dense or pruned model.
         settings: what to remove; ``ratio`` is a share of the model as it is given.
         calibration: images of the source domains, for metrics that need them.
-        progress: where to show how far scoring has come.
+        recovery: trains between rounds, if the settings ask for it.
+        widths: units that stay, from a plan; the settings then only choose which.
+        measure: measures a model of given widths for a latency budget; None: with the bench
+            harness, on this machine.
+        progress: where to show how far it has come.
 
     Raises:
-        UsageError: if the metric is unknown, or needs images and there are none.
+        UsageError: if the metric is unknown, or needs images and there are none, or the model
+            has none of the dimensions.
         PlanError: if floors forbid the budget.
+        UnavailableError: if a latency budget is for another device than this machine.
     """
     chosen = get_metric(settings.metric)
     require_data(chosen, calibration is not None)
     if settings.reconstruct and calibration is None:
         raise UsageError("--reconstruct needs calibration images: --data ROOT --target DOMAIN")
+    if settings.recover_steps and recovery is None:
+        raise UsageError("--recover-steps needs training images: --data ROOT --target DOMAIN")
     started = time.perf_counter()
     pruning = _Pruning(model, settings, calibration, progress)
-    warnings: tuple[str, ...] = ()
-    for step in range(1, settings.steps + 1):
-        share = 1 - (1 - settings.ratio) ** (step / settings.steps)
-        warnings = pruning.round(share)
-    return pruning.finish(warnings, time.perf_counter() - started)
+    notes = pruning.planner.check_dims()
+    if widths is not None:
+        planned = pruning.round(lambda graph, scores: Planned(widths))
+        return pruning.finish(planned, notes, time.perf_counter() - started)
+    with pruning.planner.measuring(measure, progress) as measuring:
+        for step in range(1, settings.steps + 1):
+            last = step == settings.steps
+            # Only the last round meets a latency; those before go by MACs.
+            budget = "macs" if settings.budget == "latency" and not last else settings.budget
+            share = 1 - (1 - settings.ratio) ** (step / settings.steps)
+            decide = partial(pruning.planner.plan, share=share, budget=budget, measure=measuring)
+            planned = pruning.round(decide)
+            if recovery is not None and not last:
+                pruning.recover(recovery, step - 1)
+    return pruning.finish(planned, notes, time.perf_counter() - started)
 
 
 class _Pruning:
@@ -138,19 +120,23 @@ class _Pruning:
         self.calibration = calibration
         self.progress = progress
         self.family = families.of(model.record.model)
-        self.before = self.family.widths(model.module)
+        self.planner = Planner(model, settings)
         self.seconds = {"score": 0.0, "plan": 0.0, "prune": 0.0}
 
-    def round(self, share: float) -> tuple[str, ...]:
-        """Score, plan and cut once, down to ``share`` removed of the original."""
-        graph = self._timed(
-            "prune",
-            lambda: PruningGraph(self.model.module, self.family, self.model.record.img_size),
-        )
+    def round(self, decide: Callable[[PruningGraph, Scores], Planned]) -> Planned:
+        """Score, plan and cut once."""
+        graph = self._timed("prune", self._graph)
         scores = self._timed("score", lambda: self._score(graph))
-        planned = self._timed("plan", lambda: self._plan(graph, scores, share))
-        self._timed("prune", lambda: self._cut(graph, scores, planned))
-        return planned.warnings
+        planned = self._timed("plan", lambda: decide(graph, scores))
+        self._timed("prune", lambda: self._drop_and_cut(graph, scores, planned))
+        return planned
+
+    def recover(self, recovery: Recovery, round_: int) -> None:
+        """Train between two rounds."""
+        recovery.train(self.model.module, round_, self.progress)
+
+    def _graph(self) -> PruningGraph:
+        return PruningGraph(self.model.module, self.family, self.model.record.img_size)
 
     def _score(self, graph: PruningGraph) -> Scores:
         batches = self.calibration.batches(self.progress) if self.calibration else ()
@@ -168,42 +154,11 @@ class _Pruning:
                 )
         return scores
 
-    def _plan(self, graph: PruningGraph, scores: Scores, share: float) -> Planned:
-        settings = self.settings
-        original = _as_dict(self.before)
-        least = {
-            key: math.ceil(width * (1 - settings.max_ratio)) for key, width in original.items()
-        }
-        units = [
-            unit
-            for group in graph.groups
-            for unit in units_of(group, scores[group.name], settings.dims, least)
-        ]
-        if not units:
-            found = dict.fromkeys(dim for group in graph.groups for dim in group.dims)
-            raise PlanError(
-                f"model {self.model.record.model!r} has no dimension of"
-                f" {', '.join(settings.dims)} that can be pruned; it has {', '.join(found)}"
-            )
-        present = _as_dict(self.family.widths(self.model.module))
-        return plan(
-            units,
-            original,
-            ratio=share,
-            budget=settings.budget,
-            scope=settings.scope,
-            round_to=settings.round_to,
-            cost_of=lambda widths: self._cost_of({**present, **widths}),
-            dense=self.model.record.pruned,
-        )
-
-    def _cost_of(self, widths: Mapping[WidthKey, int]) -> Cost:
-        record = self.model.record.model_copy(
-            update={
-                "widths": [Width(name=n, dim=d, width=width) for (n, d), width in widths.items()]
-            }
-        )
-        return count(rebuild(record), record.img_size)
+    def _drop_and_cut(self, graph: PruningGraph, scores: Scores, planned: Planned) -> None:
+        dropped = [name for (name, dim), n in planned.keep.items() if dim == BLOCKS and not n]
+        for path in dropped:
+            drop(self.model.module, path)
+        self._cut(self._graph() if dropped else graph, scores, planned)
 
     def _cut(self, graph: PruningGraph, scores: Scores, planned: Planned) -> None:
         stay = {g.name: kept_channels(g, scores[g.name], planned.keep) for g in graph.groups}
@@ -244,25 +199,17 @@ class _Pruning:
         graph.cut(group, _removed(group, stay))
         assign(module, values)
 
-    def finish(self, warnings: Sequence[str], total: float) -> Pruned:
+    def finish(self, planned: Planned, notes: Sequence[str], total: float) -> Pruned:
         """Count the result and write down how it was made."""
         record = self.model.record
         after = self.family.widths(self.model.module)
         cost = count(self.model.module, record.img_size)
-        options = {**asdict(self.settings), "dims": list(self.settings.dims)}
-        made = Made(
-            command="prune",
-            options=options,
-            seed=self.settings.seed,
-            data=self.calibration.facts if self.calibration else None,
-            versions=artifact_versions(),
-        )
         pruned = record.model_copy(
             update={
                 "widths": after,
                 "pruned": cost,
                 "parent": record.weights_sha256 or None,
-                "made": [*record.made, made],
+                "made": [*record.made, self._made(planned)],
                 "dg": None,
                 "history": [],
             }
@@ -278,11 +225,22 @@ class _Pruning:
             dims=list(self.settings.dims),
             dense=record.pruned,
             pruned=cost,
-            layers=_changes(self.before, after),
-            warnings=[*warnings, *_head_warnings(after)],
+            layers=self.planner.changes(after),
+            latency=list(planned.trace),
+            warnings=[*notes, *planned.warnings, *_head_warnings(after)],
             seconds=PruneSeconds(**self.seconds, total=total),
         )
         return Pruned(Model(self.model.module, pruned), result)
+
+    def _made(self, planned: Planned) -> Made:
+        return Made(
+            command="prune",
+            options={**asdict(self.settings), "dims": list(self.settings.dims)},
+            seed=self.settings.seed,
+            data=self.calibration.facts if self.calibration else None,
+            versions=artifact_versions(),
+            latency=list(planned.trace),
+        )
 
     def _timed(self, part: str, work: Callable[[], T]) -> T:
         started = time.perf_counter()
@@ -294,17 +252,6 @@ class _Pruning:
 def _removed(group: ChannelGroup, stay: Sequence[int]) -> list[int]:
     kept = set(stay)
     return [channel for channel in range(group.channels) if channel not in kept]
-
-
-def _as_dict(widths: Sequence[Width]) -> dict[WidthKey, int]:
-    return {(width.name, width.dim): width.width for width in widths}
-
-
-def _changes(before: Sequence[Width], after: Sequence[Width]) -> list[LayerChange]:
-    return [
-        LayerChange(name=old.name, dim=old.dim, before=old.width, after=new.width)
-        for old, new in zip(before, after, strict=True)
-    ]
 
 
 def _head_warnings(widths: Sequence[Width]) -> list[str]:

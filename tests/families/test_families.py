@@ -9,7 +9,7 @@ import torch
 from models import CASES, CLASSES, DEPTH, IDS, images, timm_model
 
 from edgeprune import families
-from edgeprune.errors import ModelError, PlanError
+from edgeprune.errors import ModelError, UsageError
 from edgeprune.families.layers import drop
 from edgeprune.model import DenseOptions, create
 from edgeprune.pruning import PruneSettings, prune
@@ -163,8 +163,11 @@ def test_dims_that_heads_share_cannot_be_pruned_alone() -> None:
     options = DenseOptions(num_classes=CLASSES, img_size=28, pretrained=False)
     model = create("eva02_tiny_patch14_224", options)
     assert {width.dim for width in model.record.widths} == {"embed", "heads", "mlp"}
-    with pytest.raises(PlanError, match=r"no dimension of head_dim .* it has embed, heads, mlp"):
+    refused = r"head_dim cannot be pruned here; .* has embed, heads, mlp"
+    with pytest.raises(UsageError, match=refused):
         prune(model, PruneSettings(dims=("head_dim",)))
+    beside = prune(model, PruneSettings(dims=("head_dim", "mlp"))).result
+    assert "head_dim: cannot be pruned here" in beside.warnings[0]
 
 
 def test_tied_dims_are_never_cut() -> None:
