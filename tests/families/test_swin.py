@@ -17,6 +17,7 @@ from edgeprune import families
 from edgeprune.errors import ModelError
 from edgeprune.families.layers import drop
 from edgeprune.model import DenseOptions, create, rebuild
+from edgeprune.pruning import PruneSettings, prune
 from edgeprune.pruning.graph import PruningGraph
 
 SWIN, SWIN_V2 = "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"
@@ -180,6 +181,17 @@ def test_weights_without_a_classifier_can_be_loaded(name: str, tmp_path: Path) -
     module: Any = create(name, options).module
     assert torch.equal(module.patch_embed.proj.weight, dense.patch_embed.proj.weight)
     assert module.head.fc.out_features == 3
+
+
+@BOTH
+@pytest.mark.parametrize("budget", ["channels", "macs"])
+def test_no_stage_loses_all_to_a_wider_one(name: str, budget: str) -> None:
+    """A wider stage has more weights to a channel; its channels are not worth more for that."""
+    model = create(name, DenseOptions(num_classes=10, pretrained=False))
+    ratio = 0.5 if budget == "channels" else 0.74
+    for layer in prune(model, PruneSettings(ratio=ratio, budget=budget)).result.layers:
+        if layer.dim == "embed":
+            assert 0.35 <= layer.after / layer.before <= 0.65
 
 
 def test_dims_that_share_the_length_of_a_vector_cannot_go() -> None:
