@@ -32,6 +32,8 @@ class ChannelGroup:
             ``head_dim``; ``heads`` alone where all heads share what belongs to a dim.
         heads: number of heads; 0 outside attention. Channel ``h * head_dim + d`` is dim d of
             head h.
+        stage: the stage that it is in, where stages have widths of their own; scores are only
+            comparable inside one.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ChannelGroup:
     channels: int
     dims: tuple[str, ...]
     heads: int = 0
+    stage: str = ""
 
 
 @dataclass(frozen=True)

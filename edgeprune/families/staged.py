@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -72,14 +73,15 @@ class StagedFamily(Family):
 
     def groups(self, module: Any) -> list[ChannelGroup]:
         """See :meth:`Family.groups`."""
-        found = []
+        found: list[ChannelGroup] = []
         for index, stage in enumerate(module.layers):
             merges = f"layers.{index}.downsample.reduction"
             root = "patch_embed.proj" if index == 0 else merges
             width = module.get_submodule(root).weight.shape[0]
-            found.append(ChannelGroup(_stream(index), root, width, ("embed",)))
+            groups = [ChannelGroup(_stream(index), root, width, ("embed",))]
             for path, block in _present(stage, index):
-                found += _block_groups(path, block)
+                groups += _block_groups(path, block)
+            found += [replace(group, stage=f"layers.{index}") for group in groups]
         return found
 
     def free_parameters(self, module: Any) -> list[tuple[nn.Parameter, int]]:

@@ -59,7 +59,7 @@ class WindowMixer(HeadMixer):
         # windows and heads on one axis: kernels and the ONNX exporter take four axes, not five
         q, k, v, bias = (tensor.flatten(1, 2) for tensor in (q, k, v, bias))
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
-        mixed = mixed.unflatten(1, (self.windows, self.heads)).transpose(2, 3)
+        mixed = mixed.view(-1, self.windows, self.heads, tokens, self.head_dim).transpose(2, 3)
         return mixed.reshape(-1, tokens, self.heads * self.head_dim)
 
     def resize(self, heads: int, head_dim: int) -> None:

@@ -139,6 +139,9 @@ def by_share(
 ) -> Keep:
     """Keep the same share of every kind of dimension, or of every layer if ``scope`` is local.
 
+    Where stages have widths of their own, each has kinds of its own: with the width of a stage
+    its scores grow, and a narrow stage would lose everything to a wide one.
+
     Whole blocks go first; the widths of those that stay then lose their share.
     """
     blocks = [unit for unit in units if unit.key[1] == BLOCKS]
@@ -148,7 +151,7 @@ def by_share(
     pools: dict[object, list[Units]] = {}
     for unit in units:
         if unit.key[1] != BLOCKS and not _inside(unit.key, gone):
-            pools.setdefault(unit.key if scope == "local" else unit.key[1], []).append(unit)
+            pools.setdefault(unit.key if scope == "local" else unit.kind, []).append(unit)
     for pool in pools.values():
         target = (1 - ratio) * sum(original[unit.key] for unit in pool)
         keep |= _fill(pool, target, round_to, weighed=scope == "global")
@@ -162,12 +165,12 @@ def ranking(units: Sequence[Units], round_to: int) -> list[Chunk]:
     kind's are divided by the kind's mean, so that an average head, neuron, channel and block
     are equally likely to go.
     """
-    prices: dict[str, list[float]] = {}
+    prices: dict[tuple[str, str], list[float]] = {}
     for unit in units:
-        prices.setdefault(unit.key[1], []).append(float(unit.scores.mean()) / unit.freed)
-    scales = {dim: max(sum(each) / len(each), 1e-30) for dim, each in prices.items()}
+        prices.setdefault(unit.kind, []).append(float(unit.scores.mean()) / unit.freed)
+    scales = {kind: max(sum(each) / len(each), 1e-30) for kind, each in prices.items()}
     chunks = [
-        (chunk.value / unit.freed / scales[unit.key[1]], chunk)
+        (chunk.value / unit.freed / scales[unit.kind], chunk)
         for unit in units
         for chunk in _chunks(unit, round_to)
     ]

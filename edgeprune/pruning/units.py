@@ -30,12 +30,19 @@ class Units:
         scores: ``(units,)`` in descending order.
         floor: units that always stay.
         freed: what removing one unit frees (parameters, MACs), or 1 where that does not count.
+        stage: see :attr:`ChannelGroup.stage`; blocks are compared across all stages.
     """
 
     key: WidthKey
     scores: torch.Tensor
     floor: int
     freed: float = 1.0
+    stage: str = ""
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Dimension and stage: units of one kind have scores of one size."""
+        return self.key[1], self.stage
 
 
 def units_of(
@@ -61,7 +68,8 @@ def units_of(
         values = _unit_scores(group, scores, dim)
         floor = max(FLOORS[dim], least[group.name, dim])
         each = 1.0 if freed is None else max(freed / len(values), 1.0)
-        found.append(Units((group.name, dim), values, min(floor, len(values)), each))
+        floor = min(floor, len(values))
+        found.append(Units((group.name, dim), values, floor, each, group.stage))
     return found
 
 
@@ -84,12 +92,13 @@ def block_units(
         freed: what dropping each block frees.
     """
     totals = {group.name: float(scores[group.name].sum()) for group in groups}
-    kinds: dict[tuple[str, ...], list[float]] = {}
+    kinds: dict[object, list[float]] = {}
     for group in groups:
-        kinds.setdefault(group.dims, []).append(totals[group.name])
+        kinds.setdefault((group.dims, group.stage), []).append(totals[group.name])
     means = {kind: max(sum(values) / len(values), 1e-30) for kind, values in kinds.items()}
+    shares = {g.name: totals[g.name] / means[g.dims, g.stage] for g in groups}
     values = {
-        path: sum(totals[g.name] / means[g.dims] for g in groups if g.name.startswith(f"{path}."))
+        path: sum(share for name, share in shares.items() if name.startswith(f"{path}."))
         for path in blocks
     }
     best: dict[str, str] = {}
