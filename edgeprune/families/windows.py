@@ -60,7 +60,8 @@ class WindowMixer(HeadMixer):
         q, k, v, bias = (tensor.flatten(1, 2) for tensor in (q, k, v, bias))
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
         mixed = mixed.view(-1, self.windows, self.heads, tokens, self.head_dim).transpose(2, 3)
-        return mixed.reshape(-1, tokens, self.heads * self.head_dim)
+        merged: torch.Tensor = mixed.reshape(-1, tokens, self.heads * self.head_dim)
+        return merged
 
     def resize(self, heads: int, head_dim: int) -> None:
         """Take other widths, with empty parameters."""
