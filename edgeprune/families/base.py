@@ -59,6 +59,21 @@ class Stream:
     scales: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class Branch:
+    """A residual branch whose result one linear layer adds to the stream, token for token.
+
+    Attributes:
+        norm: path of the norm that it begins with: what that sees is the stream before it.
+        writer: path of the linear layer that it ends with.
+        scale: path of a parameter that scales the output of that layer, or None.
+    """
+
+    norm: str
+    writer: str
+    scale: str | None = None
+
+
 class Family(ABC):
     """An architecture family: from timm's model to a prunable one and back from widths.
 
@@ -114,6 +129,13 @@ class Family(ABC):
         A stream on which a layer stands that no neighbour can absorb is not among them.
         """
         return []
+
+    def branches(self, module: nn.Module) -> dict[str, tuple[Branch, ...]]:
+        """Return the residual branches inside each module of the trunk, in their order.
+
+        Modules with branches of another kind are not among them.
+        """
+        return {}
 
     @abstractmethod
     def refresh(self, module: nn.Module) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from edgeprune.errors import ModelError
 from edgeprune.families import mlp, pool
 from edgeprune.families.attention import Attention
-from edgeprune.families.base import ChannelGroup, Family, Stream, WidthKey
+from edgeprune.families.base import Branch, ChannelGroup, Family, Stream, WidthKey
 from edgeprune.families.layers import (
     Dropped,
     drop,
@@ -37,13 +37,14 @@ class TransformerFamily(Family):
 
     Attributes:
         tokens: model parameters whose last axis is the embedding.
-        block_scales: parameters of a block (dotted path) that scale embedding channels.
+        block_scales: parameters of a block (dotted path) that scale what attention and MLP add to
+            the stream; a block need not have them.
         norms: norms of the model, outside the blocks.
         heads: classifiers, each linear.
     """
 
     tokens: tuple[str, ...] = ("cls_token", "pos_embed")
-    block_scales: tuple[str, ...] = ()
+    block_scales: tuple[str, str]
     norms: tuple[str, ...] = ("norm", "fc_norm")
     heads: tuple[str, ...] = ("head",)
 
@@ -171,18 +172,29 @@ class TransformerFamily(Family):
         if _is_norm(module, "norm_pre") or not last:
             return []
         norms: list[tuple[str, tuple[str, ...]]] = []
-        scales: list[tuple[str, str]] = []
         for prefix, block in _present(module):
             norms += [(f"{prefix}.norm1", (f"{prefix}.attn.qkv",))]
             inputs = tuple(f"{prefix}.mlp.{name}" for name in mlp.readers(block.mlp))
             norms += [(f"{prefix}.norm2", inputs)]
-            writers = (f"{prefix}.attn.proj", f"{prefix}.mlp.fc2")
-            for path, writer in zip(self.block_scales, writers, strict=False):
-                if _attribute(block, path) is not None:
-                    scales.append((f"{prefix}.{path}", writer))
+        branches = [branch for found in self.branches(module).values() for branch in found]
+        scales = [(branch.scale, branch.writer) for branch in branches if branch.scale]
         final = self.heads if _pool(module) is None else (f"{pool.PATH}.kv",)
         norms += [(last[0], final)]
         return [Stream("embed", tuple(norms), tuple(scales))]
+
+    def branches(self, module: Any) -> dict[str, tuple[Branch, ...]]:
+        """See :meth:`Family.branches`."""
+        found: dict[str, tuple[Branch, ...]] = {}
+        for prefix, block in _present(module):
+            scales = [
+                f"{prefix}.{path}" if _attribute(block, path) is not None else None
+                for path in self.block_scales
+            ]
+            found[prefix] = (
+                Branch(f"{prefix}.norm1", f"{prefix}.attn.proj", scales[0]),
+                Branch(f"{prefix}.norm2", f"{prefix}.mlp.fc2", scales[1]),
+            )
+        return found
 
     def refresh(self, module: Any) -> None:
         """See :meth:`Family.refresh`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from edgeprune.families.base import ChannelGroup
 from edgeprune.families.layers import drop
 from edgeprune.model import Model
 from edgeprune.progress import SILENT, Progress
+from edgeprune.pruning.alignment import Move, align, unmoved
 from edgeprune.pruning.calibration import Calibration
 from edgeprune.pruning.graph import PruningGraph
 from edgeprune.pruning.latency import Measure
@@ -155,12 +157,18 @@ class _Pruning:
         return scores
 
     def _drop_and_cut(self, graph: PruningGraph, scores: Scores, planned: Planned) -> None:
+        module = self.model.module
+        whole = copy.deepcopy(module) if self.settings.reconstruct else None
         dropped = [name for (name, dim), n in planned.keep.items() if dim == BLOCKS and not n]
         for path in dropped:
-            drop(self.model.module, path)
-        self._cut(self._graph() if dropped else graph, scores, planned)
+            drop(module, path)
+        move = self._cut(self._graph() if dropped else graph, scores, planned)
+        if whole is not None:
+            assert self.calibration is not None  # checked by prune
+            align(module, whole, self.family, move, self.calibration)
 
-    def _cut(self, graph: PruningGraph, scores: Scores, planned: Planned) -> None:
+    def _cut(self, graph: PruningGraph, scores: Scores, planned: Planned) -> Move:
+        """Cut every group; return how tokens of the stream as it was become those it holds now."""
         stay = {g.name: kept_channels(g, scores[g.name], planned.keep) for g in graph.groups}
         narrowed = [group for group in graph.groups if len(stay[group.name]) < group.channels]
         inner = [group for group in narrowed if group.dims != ("embed",)]
@@ -168,10 +176,12 @@ class _Pruning:
             self._refit_readers(graph, inner, stay)
         for group in inner:
             graph.cut(group, _removed(group, stay[group.name]))
+        move: Move = unmoved
         for group in narrowed:
             if group not in inner:
-                self._narrow_stream(graph, group, stay[group.name])
+                move = self._narrow_stream(graph, group, stay[group.name])
         graph.finish()
+        return move
 
     def _refit_readers(
         self, graph: PruningGraph, groups: Sequence[ChannelGroup], stay: dict[str, list[int]]
@@ -185,19 +195,20 @@ class _Pruning:
             assert isinstance(layer, nn.Linear)
             refit(layer, moments[readers[group.name]], stay[group.name])
 
-    def _narrow_stream(self, graph: PruningGraph, group: ChannelGroup, stay: list[int]) -> None:
+    def _narrow_stream(self, graph: PruningGraph, group: ChannelGroup, stay: list[int]) -> Move:
         """Drop channels of the residual stream, or project it where that is asked and possible."""
         module = self.model.module
         streams = {stream.group: stream for stream in self.family.streams(module)}
         if not self.settings.reconstruct or group.name not in streams:
             graph.cut(group, _removed(group, stay))
-            return
+            return lambda tokens: tokens[..., stay]
         assert self.calibration is not None  # checked by prune
         stream = streams[group.name]
         projection = StreamProjection(module, stream, len(stay), self.calibration)
         values = projection.weights(graph.members(group))
         graph.cut(group, _removed(group, stay))
         assign(module, values)
+        return projection.move
 
     def finish(self, planned: Planned, notes: Sequence[str], total: float) -> Pruned:
         """Count the result and write down how it was made."""

@@ -36,6 +36,11 @@ class Moments:
     sums: torch.Tensor
     count: int = 0
 
+    @classmethod
+    def of_width(cls, channels: int) -> Moments:
+        """Return empty sums for ``channels`` channels."""
+        return cls(torch.zeros(channels, channels), torch.zeros(channels))
+
     def add(self, tokens: torch.Tensor) -> None:
         """Add ``(tokens, channels)``."""
         self.products += tokens.T @ tokens
@@ -70,7 +75,7 @@ def input_moments(
 ) -> dict[str, Moments]:
     """Gather the moments of the inputs of ``layers`` over the calibration images."""
     widths = {name: int(_layer(module, name).weight.shape[1]) for name in layers}
-    found = {n: Moments(torch.zeros(w, w), torch.zeros(w)) for n, w in widths.items()}
+    found = {name: Moments.of_width(width) for name, width in widths.items()}
     with _watched(module, layers, lambda name, x: found[name].add(x)):
         _run(module, calibration)
     return found
@@ -120,6 +125,14 @@ class StreamProjection:
         self._basis = directions @ _without_mean(width)  # (old, new)
         self._kept = _kept_norms(module, names, directions, calibration)
 
+    def move(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Give tokens of the whole stream, ``(..., old width)``, the new coordinates.
+
+        Their mean goes: a norm does not see it.
+        """
+        moved: torch.Tensor = (tokens - tokens.mean(-1, keepdim=True)) @ self._basis
+        return moved
+
     def weights(self, members: Sequence[Member]) -> Weights:
         """Return the new value of every parameter that has the stream as one of its axes."""
         found: Weights = {}
@@ -139,9 +152,7 @@ class StreamProjection:
         return found
 
     def _written(self, value: torch.Tensor, axis: int) -> torch.Tensor:
-        centred = value - value.mean(axis, keepdim=True)  # a norm sees no more than that
-        moved: torch.Tensor = (centred.movedim(axis, -1) @ self._basis).movedim(-1, axis)
-        return moved
+        return self.move(value.movedim(axis, -1)).movedim(-1, axis)
 
     def _norm(self, name: str) -> torch.Tensor:
         layer, part = name.rsplit(".", 1)
@@ -159,12 +170,8 @@ def fold(module: nn.Module, stream: Stream) -> None:
         PlanError: if a reader has no bias to take up that of its norm.
     """
     with torch.no_grad():
-        for name, writer_name in stream.scales:
-            scale, writer = module.get_parameter(name), _layer(module, writer_name)
-            writer.weight *= scale[:, None]
-            if writer.bias is not None:
-                writer.bias *= scale
-            scale.fill_(1)
+        for scale, writer in stream.scales:
+            fold_scale(module, scale, writer)
         for norm_name, reader_names in stream.norms:
             norm = _layer(module, norm_name)
             for reader in (_layer(module, name) for name in reader_names):
@@ -177,6 +184,16 @@ def fold(module: nn.Module, stream: Stream) -> None:
                 reader.weight *= norm.weight
             norm.weight.fill_(1)
             norm.bias.zero_()
+
+
+def fold_scale(module: nn.Module, scale_name: str, writer_name: str) -> None:
+    """Move a parameter that scales what a linear layer writes into that layer, which is exact."""
+    with torch.no_grad():
+        scale, writer = module.get_parameter(scale_name), _layer(module, writer_name)
+        writer.weight *= scale[:, None]
+        if writer.bias is not None:
+            writer.bias *= scale
+        scale.fill_(1)
 
 
 def assign(module: nn.Module, values: Weights) -> None:
@@ -249,13 +266,21 @@ def _watched(
             handle.remove()
 
 
-def _run(module: nn.Module, calibration: Calibration) -> None:
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module to evaluation for a while."""
     training = module.training
     module.eval()
-    with torch.no_grad():
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
+def _run(module: nn.Module, calibration: Calibration) -> None:
+    with evaluating(module), torch.no_grad():
         for images, _ in calibration.batches():
             module(images)
-    module.train(training)
 
 
 def _layer(module: nn.Module, name: str) -> Any:
