@@ -173,11 +173,11 @@ def check_domains(chosen: Metric, images: Mapping[str, int]) -> list[str]:
     missing = ", ".join(repr(domain) for domain, count in images.items() if not count)
     if not missing:
         return []
-    found = f"no calibration image is of source domain {missing}"
-    enough = f"--samples {len(images)} or more takes some of every domain"
+    found = f"source domains without a calibration image: {missing}"
+    enough = f"--samples {len(images)} or more takes some of each"
     if chosen.needs_domains:
-        raise UsageError(f"{found}; metric {chosen.name!r} compares all domains: {enough}")
-    return [f"{found}: {enough}"]
+        raise UsageError(f"{found}; metric {chosen.name!r} compares all of them: {enough}")
+    return [f"{found}; {enough}"]
 
 
 def _along(values: torch.Tensor, axis: int) -> torch.Tensor:
