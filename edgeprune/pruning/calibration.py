@@ -37,7 +37,7 @@ class Calibration:
     sources: tuple[str, ...]
 
     @property
-    def images(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """How many images there are of every source domain."""
         return {domain: self.domains.count(domain) for domain in self.sources}
 

@@ -96,7 +96,7 @@ def prune(
     pruning = _Pruning(model, settings, calibration, progress)
     notes = pruning.planner.check_dims()
     if calibration is not None:
-        notes += check_domains(chosen, calibration.images)
+        notes += check_domains(chosen, calibration.counts)
     if widths is not None:
         planned = pruning.round(lambda graph, scores: Planned(widths))
         return pruning.finish(planned, notes, time.perf_counter() - started)

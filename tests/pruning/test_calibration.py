@@ -81,8 +81,8 @@ def calibration(tmp_path: Path) -> Calibration:
 
 def test_batches_by_domain_are_the_same_images(calibration: Calibration) -> None:
     assert calibration.sources == ("day", "dusk")
-    assert sum(calibration.images.values()) == 7
-    assert set(calibration.images.values()) == {3, 4}
+    assert sum(calibration.counts.values()) == 7
+    assert set(calibration.counts.values()) == {3, 4}
     steps = Steps()
     dealt = [
         (domain, image, int(label))
