@@ -51,8 +51,8 @@ TUNE_STEPS = 100
 SAMPLES = 256
 PRECISION = "bf16"
 OURS = {
-    "edgeprune hessian": {"metric": "hessian"},
-    "edgeprune dg_mean_std": {"metric": "dg_mean_std"},
+    "edgeprune hessian": {"metric": "hessian", "scope": "global"},
+    "edgeprune dg_mean_std": {"metric": "dg_mean_std", "scope": "global"},
 }
 
 

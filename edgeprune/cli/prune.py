@@ -54,8 +54,15 @@ def command(
     metric: Annotated[
         str | None,
         typer.Option(
-            help="random, l1, l2; with --data also taylor, hessian."
+            help="random, l1, l2, lamp, fpgm; with --data also activation, taylor, hessian; with"
+            " several source domains also dg_mean, dg_min, dg_mean_std, dg_rank."
             " Default: hessian with --data, else l1."
+        ),
+    ] = None,
+    dg_lambda: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of the spread over source domains in dg_mean_std; 0 or more. Default: 1."
         ),
     ] = None,
     scope: Annotated[
@@ -148,6 +155,7 @@ def command(
             ratio=saved.ratio if saved else ratio,
             budget=saved.budget if saved else budget,
             metric=metric or (saved.metric if saved else "hessian" if data else "l1"),
+            dg_lambda=dg_lambda,
             scope=saved.scope if saved else scope,
             cost=cost,
             dims=tuple(saved.dims) if saved else _names(dims),

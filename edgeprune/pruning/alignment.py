@@ -10,8 +10,7 @@ are made up for by the next layer that writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,8 @@ from torch import nn
 
 from edgeprune.families.base import Branch, Family
 from edgeprune.pruning.calibration import Calibration
-from edgeprune.pruning.reconstruct import RIDGE, Moments, evaluating, fold_scale
+from edgeprune.pruning.inputs import evaluating, watched
+from edgeprune.pruning.reconstruct import RIDGE, Moments, fold_scale
 
 # From the stream of the whole network, (..., old channels), to what the pruned one should hold.
 Move = Callable[[torch.Tensor], torch.Tensor]
@@ -112,7 +112,8 @@ def _streams_after(
     block = whole.get_submodule(path)
     for call in calls:
         # what the next branch begins with is what this one leaves
-        with _inputs(whole, [branch.norm for branch in branches[1:]]) as seen:
+        seen: dict[str, torch.Tensor] = {}
+        with watched(whole, [branch.norm for branch in branches[1:]], seen.__setitem__):
             call.tokens = call.run(block)
         for streams, stream in zip(after, [*seen.values(), call.tokens], strict=False):
             streams.append(stream)
@@ -131,7 +132,8 @@ def _fit(
     width, block = writer.in_features, module.get_submodule(path)
     moments: Moments | None = None
     for call, stream in zip(calls, after, strict=True):
-        with _inputs(module, [branch.norm, branch.writer]) as seen:
+        seen: dict[str, torch.Tensor] = {}
+        with watched(module, [branch.norm, branch.writer], seen.__setitem__):
             call.run(block)
         missing = stream - seen[branch.norm]
         both = torch.cat([seen[branch.writer], missing], dim=-1).flatten(0, -2)
@@ -152,22 +154,3 @@ def _advance(module: nn.Module, path: str, calls: list[_Call]) -> None:
     block = module.get_submodule(path)
     for call in calls:
         call.tokens = call.run(block)
-
-
-@contextmanager
-def _inputs(module: nn.Module, paths: list[str]) -> Iterator[dict[str, torch.Tensor]]:
-    """Give what the layers at ``paths`` are called with while the block runs, by path."""
-    seen: dict[str, torch.Tensor] = {}
-
-    def remember(path: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-        def on_call(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            seen[path] = inputs[0]
-
-        return on_call
-
-    handles = [module.get_submodule(p).register_forward_pre_hook(remember(p)) for p in paths]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()

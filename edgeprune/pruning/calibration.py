@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, zip_longest
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from edgeprune.domains import DomainDataset, ImageStore, Sample, Split, data_fac
 from edgeprune.errors import UsageError
 from edgeprune.images import Preprocess
 from edgeprune.progress import SILENT, Progress
+from edgeprune.pruning.fisher import Batch
 from edgeprune.schema import DataFacts
 
 BATCH = 16
@@ -19,20 +22,49 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Calibration:
-    """Calibration images and where they came from."""
+    """Calibration images and where they came from.
+
+    Attributes:
+        store: the images and their labels.
+        facts: the data set, and how it was divided.
+        domains: the source domain of every image.
+        sources: all source domains, also those without an image.
+    """
 
     store: ImageStore
     facts: DataFacts
+    domains: tuple[str, ...]
+    sources: tuple[str, ...]
 
-    def batches(
-        self, progress: Progress = SILENT, batch: int = BATCH
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images there are of every source domain."""
+        return {domain: self.domains.count(domain) for domain in self.sources}
+
+    def batches(self, progress: Progress = SILENT, batch: int = BATCH) -> Iterator[Batch]:
         """Yield images ``(batch, 3, size, size)`` and labels ``(batch,)``."""
-        count = len(self.store.labels)
-        starts = range(0, count, batch)
-        for start in progress.track(starts, "scoring", len(starts)):
-            indices = np.arange(start, min(start + batch, count))
-            yield self.store.eval_batch(indices), self.store.labels[indices]
+        parts = _parts(range(len(self.store)), batch)
+        for indices in progress.track(parts, "scoring", len(parts)):
+            yield self._batch(indices)
+
+    def by_domain(
+        self, progress: Progress = SILENT, batch: int = BATCH
+    ) -> Iterator[tuple[str, Iterator[Batch]]]:
+        """Yield every source domain that has images, with its batches.
+
+        The batches of one domain are to be used up before the next domain is asked for.
+        """
+        parts = [
+            (domain, indices)
+            for domain in self.sources
+            for indices in _parts([i for i, d in enumerate(self.domains) if d == domain], batch)
+        ]
+        tracked = progress.track(parts, "scoring", len(parts))
+        for domain, own in groupby(tracked, key=itemgetter(0)):
+            yield domain, (self._batch(indices) for _, indices in own)
+
+    def _batch(self, indices: Sequence[int]) -> Batch:
+        return self.store.eval_batch(indices), self.store.labels[torch.tensor(indices)]
 
 
 def calibrate(
@@ -44,7 +76,8 @@ def calibrate(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Calibration:
-    """Choose training images, as many of every source domain and class as possible.
+    """Choose training images, as many of every source domain, and in each of every class, as
+    possible.
 
     Raises:
         UsageError: if ``samples`` is below 1.
@@ -54,18 +87,41 @@ def calibrate(
         raise UsageError(f"samples {samples} is not accepted; 1 or more is")
     chosen = _balanced(split, samples, seed)
     store = load_images(chosen, preprocess, progress=progress)
-    return Calibration(store=store, facts=data_facts(dataset, split, len(chosen)))
+    return Calibration(
+        store=store,
+        facts=data_facts(dataset, split, len(chosen)),
+        domains=tuple(sample.domain for sample in chosen),
+        sources=tuple(sorted(split.train)),
+    )
+
+
+def _parts(indices: Sequence[int], size: int) -> list[list[int]]:
+    return [list(indices[start : start + size]) for start in range(0, len(indices), size)]
 
 
 def _balanced(split: Split, samples: int, seed: int) -> list[Sample]:
-    """Deal images in turn from every (domain, class) pile, each pile shuffled."""
+    """Deal images in turn from every domain, each of which goes through its classes in turn.
+
+    Domains begin with different classes, so that few images cover many of both: as many images as
+    there are domains take one of each.
+    """
     generator = np.random.default_rng(seed)
-    piles: list[list[Sample]] = []
-    for domain in sorted(split.train):
-        for label in sorted({sample.label for sample in split.train[domain]}):
-            pile = [sample for sample in split.train[domain] if sample.label == label]
-            piles.append([pile[i] for i in generator.permutation(len(pile))])
-    order = [piles[i] for i in generator.permutation(len(piles))]
-    depth = max(len(pile) for pile in order)
-    dealt = [pile[level] for level in range(depth) for pile in order if level < len(pile)]
-    return dealt[:samples]
+    domains = generator.permutation(sorted(split.train)).tolist()
+    labels = sorted({sample.label for own in split.train.values() for sample in own})
+    labels = generator.permutation(labels).tolist()
+    queues: list[list[Sample]] = []
+    for turn, domain in enumerate(domains):
+        first = turn % len(labels)
+        piles = [
+            [sample for sample in split.train[domain] if sample.label == label]
+            for label in labels[first:] + labels[:first]
+        ]
+        shuffled = [[pile[i] for i in generator.permutation(len(pile))] for pile in piles]
+        queues.append(_in_turn(shuffled))
+    return _in_turn(queues)[:samples]
+
+
+def _in_turn(piles: Sequence[Sequence[Sample]]) -> list[Sample]:
+    """Take the first of every pile, then the second of every pile that has one, and so on."""
+    rounds = zip_longest(*piles)
+    return [sample for dealt in rounds for sample in dealt if sample is not None]

@@ -41,7 +41,9 @@ def mean_squared_gradients(module: nn.Module, batches: Iterable[Batch]) -> dict[
         for name, gradient in per_sample_pass(module, images, labels, visit).items():
             totals[name].add_(gradient.square().sum(0))
         images_seen += len(images)
-    return {name: total / max(images_seen, 1) for name, total in totals.items()}
+    for total in totals.values():
+        total.div_(max(images_seen, 1))  # in place: a second copy would double the memory
+    return totals
 
 
 def _add_layer(

@@ -24,7 +24,13 @@ from edgeprune.pruning.alignment import Move, align, unmoved
 from edgeprune.pruning.calibration import Calibration
 from edgeprune.pruning.graph import PruningGraph
 from edgeprune.pruning.latency import Measure
-from edgeprune.pruning.metrics import Scores, Scoring, get_metric, require_data
+from edgeprune.pruning.metrics import (
+    Scores,
+    Scoring,
+    check_domains,
+    get_metric,
+    require_data,
+)
 from edgeprune.pruning.plan import Planned
 from edgeprune.pruning.planner import Planner
 from edgeprune.pruning.reconstruct import (
@@ -77,8 +83,8 @@ def prune(
         progress: where to show how far it has come.
 
     Raises:
-        UsageError: if the metric is unknown, or needs images and there are none, or the model
-            has none of the dimensions.
+        UsageError: if the metric needs images (of every source domain) and there are none, or
+            the model has none of the dimensions.
         PlanError: if floors forbid the budget.
         UnavailableError: if a latency budget is for another device than this machine.
     """
@@ -91,6 +97,8 @@ def prune(
     started = time.perf_counter()
     pruning = _Pruning(model, settings, calibration, progress)
     notes = pruning.planner.check_dims()
+    if calibration is not None:
+        notes += check_domains(chosen, calibration.counts)
     if widths is not None:
         planned = pruning.round(lambda graph, scores: Planned(widths))
         return pruning.finish(planned, notes, time.perf_counter() - started)
@@ -141,12 +149,14 @@ class _Pruning:
         return PruningGraph(self.model.module, self.family, self.model.record.img_size)
 
     def _score(self, graph: PruningGraph) -> Scores:
-        batches = self.calibration.batches(self.progress) if self.calibration else ()
+        images = self.calibration
         scoring = Scoring(
             module=self.model.module,
             groups=[(group, graph.members(group)) for group in graph.groups],
-            batches=batches,
+            batches=images.batches(self.progress) if images else (),
+            by_domain=images.by_domain(self.progress) if images else (),
             seed=self.settings.seed,
+            dg_lambda=self.settings.dg_lambda,
         )
         scores = get_metric(self.settings.metric).score(scoring)
         for name, values in scores.items():

@@ -10,8 +10,7 @@ vector of ones, where the two are the same, so the architecture stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from edgeprune.errors import PlanError
 from edgeprune.families.base import Stream
 from edgeprune.pruning.calibration import Calibration
 from edgeprune.pruning.graph import Member
+from edgeprune.pruning.inputs import watch_inputs
 
 RIDGE = 1e-2
 
@@ -76,8 +76,7 @@ def input_moments(
     """Gather the moments of the inputs of ``layers`` over the calibration images."""
     widths = {name: int(_layer(module, name).weight.shape[1]) for name in layers}
     found = {name: Moments.of_width(width) for name, width in widths.items()}
-    with _watched(module, layers, lambda name, x: found[name].add(x)):
-        _run(module, calibration)
+    watch_inputs(module, layers, calibration.batches(), lambda name, x: found[name].add(x))
     return found
 
 
@@ -225,8 +224,7 @@ def _direction_products(
         unit = centred / centred.norm(dim=1, keepdim=True).clamp_min(1e-12)
         total.add_(unit.T @ unit)
 
-    with _watched(module, norms, add):
-        _run(module, calibration)
+    watch_inputs(module, norms, calibration.batches(), add)
     return total
 
 
@@ -241,46 +239,8 @@ def _kept_norms(
         kept = (centred @ directions).norm(dim=1)
         shares[name].append((kept / centred.norm(dim=1).clamp_min(1e-12)).mean())
 
-    with _watched(module, norms, add):
-        _run(module, calibration)
+    watch_inputs(module, norms, calibration.batches(), add)
     return {name: float(torch.stack(values).mean()) for name, values in shares.items()}
-
-
-@contextmanager
-def _watched(
-    module: nn.Module, layers: Sequence[str], look: Callable[[str, torch.Tensor], None]
-) -> Iterator[None]:
-    """Call ``look(name, input as (tokens, channels))`` whenever one of ``layers`` runs."""
-
-    def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-        def on_call(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            look(name, inputs[0].detach().reshape(-1, inputs[0].shape[-1]))
-
-        return on_call
-
-    handles = [module.get_submodule(n).register_forward_pre_hook(hook(n)) for n in layers]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module to evaluation for a while."""
-    training = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(training)
-
-
-def _run(module: nn.Module, calibration: Calibration) -> None:
-    with evaluating(module), torch.no_grad():
-        for images, _ in calibration.batches():
-            module(images)
 
 
 def _layer(module: nn.Module, name: str) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from edgeprune.errors import UsageError, one_of
 from edgeprune.families.base import DIMS
 from edgeprune.pruning.freed import COSTS
+from edgeprune.pruning.metrics import get_metric, metrics_with
 from edgeprune.pruning.plan import BUDGETS, SCOPES
 from edgeprune.pruning.units import BLOCKS
 
@@ -21,6 +23,8 @@ class PruneSettings:
         ratio: share to remove, above 0 and below 1, of what ``budget`` names.
         budget: ``channels``, ``params``, ``macs`` or ``latency``.
         metric: name of the selection metric.
+        dg_lambda: weight of the standard deviation over domains in ``dg_mean_std``, 0 or more;
+            None means 1 there, and is all that other metrics take.
         scope: ``global``, ``isomorphic`` or ``local``.
         cost: what a unit's score is weighed by in a global ranking: ``macs``, ``params`` or
             ``none``; None means the budget's own quantity, and MACs where it has none.
@@ -39,6 +43,7 @@ class PruneSettings:
     ratio: float = 0.5
     budget: str = "channels"
     metric: str = "l1"
+    dg_lambda: float | None = None
     scope: str = "global"
     cost: str | None = None
     dims: tuple[str, ...] = ("embed", "heads", "mlp")
@@ -57,6 +62,7 @@ class PruneSettings:
             raise UsageError(f"ratio {self.ratio:g} is not accepted; above 0 and below 1 is")
         if not 0 < self.max_ratio <= 1:
             raise UsageError(f"max ratio {self.max_ratio:g} is not accepted; above 0, up to 1 is")
+        self._check_metric()
         one_of(self.budget, "budget", BUDGETS)
         one_of(self.scope, "scope", SCOPES)
         if self.cost is not None:
@@ -72,6 +78,19 @@ class PruneSettings:
         self._check_recovery()
         if self.profile is not None and self.budget != "latency":
             raise UsageError(f"profile {self.profile!r} is for a latency budget: --budget latency")
+
+    def _check_metric(self) -> None:
+        chosen, weight = get_metric(self.metric), self.dg_lambda
+        if weight is None:
+            return
+        if not 0 <= weight < math.inf:
+            raise UsageError(f"dg-lambda {weight:g} is not accepted; a number of 0 or more is")
+        if "dg_lambda" not in chosen.settings:
+            users = ", ".join(metrics_with("dg_lambda"))
+            raise UsageError(
+                f"dg-lambda {weight:g} is for metric {users}; metric {self.metric!r} has no use"
+                " for it"
+            )
 
     def _check_recovery(self) -> None:
         if self.recover_steps < 0:
