@@ -7,7 +7,14 @@ import sys
 
 from benchmarks.record import markdown, write
 
-NAMES = ("help_time", "scoring_cost", "harness_agreement", "vit_base_speed", "family_costs")
+NAMES = (
+    "help_time",
+    "scoring_cost",
+    "harness_agreement",
+    "vit_base_speed",
+    "family_costs",
+    "reconstruction",
+)
 
 for name in sys.argv[1:] or NAMES:
     if name not in NAMES:

@@ -75,20 +75,20 @@ def main() -> None:
 def run_trials(target: str, seed: int, scratch: Path) -> None:
     """Run every pruner at every ratio for one held-out domain and seed."""
     scratch.mkdir(parents=True, exist_ok=True)
-    bench: _Bench | None = None
+    bench: Bench | None = None
     for ratio in RATIOS:
         macs = None
         for pruner in (*map("torch-pruning {}".format, torch_pruning_recipe.IMPORTANCES), *OURS):
             path = scratch / f"{target}-{seed}-{ratio:g}-{pruner.replace(' ', '-')}.json"
             if not path.exists():
-                bench = bench or _Bench(target, seed, scratch)
+                bench = bench or Bench(target, seed, scratch)
                 trial = bench.trial(pruner, ratio, macs)
                 write_text(path, json.dumps(trial, indent=2) + "\n")
                 print(json.dumps(trial), flush=True)
             macs = macs or json.loads(path.read_text())["macs"]
 
 
-class _Bench:
+class Bench:
     """One dense model, its data, and what every pruner is measured with."""
 
     def __init__(self, target: str, seed: int, scratch: Path) -> None:
