@@ -7,7 +7,15 @@ import sys
 
 from benchmarks.record import markdown, write
 
-NAMES = ("help_time", "scoring_cost", "harness_agreement", "vit_base_speed", "family_costs")
+NAMES = (
+    "help_time",
+    "scoring_cost",
+    "scoring_memory",
+    "hessian_speed",
+    "harness_agreement",
+    "vit_base_speed",
+    "family_costs",
+)
 
 for name in sys.argv[1:] or NAMES:
     if name not in NAMES:
