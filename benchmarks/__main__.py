@@ -10,6 +10,8 @@ from benchmarks.record import markdown, write
 NAMES = (
     "help_time",
     "scoring_cost",
+    "scoring_memory",
+    "hessian_speed",
     "harness_agreement",
     "vit_base_speed",
     "family_costs",

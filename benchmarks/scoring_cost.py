@@ -22,6 +22,10 @@ CASES = (
     ("vit_small_patch16_224", 224, 8),
     ("beit_base_patch16_224", 224, 4),
     ("vit_small_patch14_dinov2", 70, 32),
+    ("swin_tiny_patch4_window7_224", 224, 8),
+    ("swinv2_tiny_window8_256", 256, 4),
+    ("eva02_small_patch14_224", 224, 8),
+    ("vit_small_patch16_dinov3", 224, 8),
 )
 TARGET = 1.5
 

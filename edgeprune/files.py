@@ -23,9 +23,14 @@ def check_output_directory(path: Path, *, force: bool = False) -> None:
     """Check, before any long work, that ``path`` can become an output directory.
 
     Raises:
-        OutputError: if it exists and is a file or not empty (unless ``force``), or if its
-            parent cannot be written.
+        OutputError: if it exists and is a file or not empty (unless ``force``), if this process
+            works in it, or if its parent cannot be written.
     """
+    here = Path.cwd()
+    if path.resolve() in (here, *here.parents):
+        raise OutputError(
+            f"output {str(path)!r} is the working directory or holds it; name another"
+        )
     if path.exists():
         if not path.is_dir():
             raise OutputError(f"output {str(path)!r} is a file; a directory was expected")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,10 @@ def create(name: str, options: DenseOptions) -> Model:
     """
     check_name(name)
     family = families.of(name)
+    # What is not supported is refused before any weights are made or fetched.
+    with torch.device("meta"):
+        shape = _build(name, replace(options, pretrained=False, weights=None))
+    _adapt(family, shape, name)
     module = _build(name, options)
     if options.weights is not None:
         _load_weights(module, options.weights)
@@ -113,7 +117,7 @@ def check_name(name: str) -> None:
     """
     if timm.is_model(name.split(".")[0]):
         return
-    near = difflib.get_close_matches(name, timm.list_models(), n=3)
+    near = difflib.get_close_matches(name.lower(), timm.list_models(), n=3)
     raise ModelError(
         f"unknown model {name!r}: neither a timm model nor an artifact directory",
         hint=f"did you mean {', '.join(near)}?" if near else None,
@@ -204,8 +208,10 @@ def _load_weights(module: nn.Module, path: Path) -> None:
     """Load a safetensors file; the classifier may be absent, nothing else."""
     from edgeprune.artifact import read_tensors
 
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(f"weights file {str(path)!r} does not exist")
+    if path.is_dir():
+        raise ModelError(f"weights file {str(path)!r} is a directory; a .safetensors file is read")
     if path.suffix != ".safetensors":
         raise ModelError(f"weights file {str(path)!r} is not a .safetensors file")
     found = read_tensors(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import timm
 import torch
@@ -56,6 +58,12 @@ DEPTH = 3
 def with_depth(extra: dict[str, Any], depth: int) -> dict[str, Any]:
     """Arguments of a model with ``depth`` blocks, unless they say how many each stage has."""
     return dict(extra) if "depths" in extra else {"depth": depth, **extra}
+
+
+def made_small(extra: dict[str, Any], depth: int) -> Any:
+    """While this context lasts, models and artifacts are made with ``extra`` and ``depth``."""
+    make = partial(timm.create_model, **with_depth(extra, depth))
+    return patch("edgeprune.model.timm.create_model", make)
 
 
 def timm_model(name: str, size: int, **extra: Any) -> nn.Module:

@@ -11,7 +11,10 @@ Json = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; all else goes to stderr.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace an output that is not empty.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Makes the run repeatable.")]
+# What numpy's and torch's generators all take, also where several numbers are made of one seed.
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**32 - 1, help="Makes the run repeatable.")
+]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="Output directory; new or empty.")
 ]

@@ -33,6 +33,9 @@ DECIDED_BY_A_PLAN = (
     "threads",
 )
 
+# Options that say which calibration images are looked at.
+ABOUT_DATA = ("samples", "split")
+
 
 @app.command("prune")
 def command(
@@ -141,6 +144,8 @@ def command(
         check_output_file(save_plan)
     if plan is not None:
         _refuse_beside_a_plan(context)
+    if data is None and (given := _given(context, ABOUT_DATA)):
+        raise UsageError(f"{given[0]} is about calibration images: --data ROOT --target DOMAIN")
     if (data is None) != (target is None):
         raise UsageError("--data and --target go together: calibration uses the other domains")
     with quiet_stdout():
@@ -151,10 +156,11 @@ def command(
         from edgeprune.pruning.metrics import get_metric, require_data
 
         saved = pruning.read_plan(plan) if plan is not None else None
+        default = saved.metric if saved else "hessian" if data is not None else "l1"
         settings = pruning.PruneSettings(
             ratio=saved.ratio if saved else ratio,
             budget=saved.budget if saved else budget,
-            metric=metric or (saved.metric if saved else "hessian" if data else "l1"),
+            metric=metric if metric is not None else default,
             dg_lambda=dg_lambda,
             scope=saved.scope if saved else scope,
             cost=cost,
@@ -207,14 +213,21 @@ def _refuse_beside_a_plan(context: typer.Context) -> None:
     Raises:
         UsageError: naming the first that was given.
     """
-    for name in DECIDED_BY_A_PLAN:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            option = "--" + name.replace("_", "-")
-            raise UsageError(
-                f"{option} and --plan contradict each other: the plan says how wide every layer is",
-                hint="edit 'after' in the plan, or make another with --dry-run --save-plan FILE",
-            )
+    if given := _given(context, DECIDED_BY_A_PLAN):
+        raise UsageError(
+            f"{given[0]} and --plan contradict each other: the plan says how wide every layer is",
+            hint="edit 'after' in the plan, or make another with --dry-run --save-plan FILE",
+        )
+
+
+def _given(context: typer.Context, names: tuple[str, ...]) -> list[str]:
+    """Return those of the options that were given on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [
+        "--" + name.replace("_", "-")
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    ]
 
 
 def _names(text: str) -> tuple[str, ...]:

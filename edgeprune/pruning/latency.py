@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from edgeprune.errors import PlanError
 from edgeprune.families.base import WidthKey
-from edgeprune.pruning.shrink import Keep, Shrinking
+from edgeprune.pruning.shrink import MORE_ROOM, Keep, Shrinking
 from edgeprune.schema import LatencyCandidate
 
 # How near the latency must come, relative, and after how many measurements the search gives up.
@@ -66,7 +66,7 @@ def reach_latency(
         raise PlanError(
             f"a speed-up of {asked} is out of reach: the smallest model that the floors allow is"
             f" {found.speedup:.2f}x faster ({found.latency_ms:.3g} ms)",
-            hint="allow more dimensions with --dims, or a smaller --round-to",
+            hint=MORE_ROOM,
         )
     if search.high - search.low > 1:
         raise PlanError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeprune.errors import PlanError
 from edgeprune.families.base import WidthKey
 from edgeprune.pruning.latency import Measure, reach_latency
-from edgeprune.pruning.shrink import UNROUNDED, Keep, Shrinking, by_share, shrinking
+from edgeprune.pruning.shrink import MORE_ROOM, UNROUNDED, Keep, Shrinking, by_share, shrinking
 from edgeprune.pruning.units import BLOCKS, Units
 from edgeprune.schema import Cost, LatencyCandidate
 
@@ -110,10 +111,11 @@ def _reach(
     """
     least = cost(sequence.make(sequence.last))
     if least > target * (1 + TOLERANCE):
+        highest = math.floor((1 - least / full) * 1000) / 1000  # rounded up, it would be refused
         raise PlanError(
             f"a budget of {target:,.0f} {budget} is below the least reachable, {least:,}"
-            f" (--ratio {1 - least / full:.3f})",
-            hint="allow more dimensions with --dims, or a smaller --round-to",
+            + (f" (--ratio {highest:g})" if highest else f" of {full:,}"),
+            hint=MORE_ROOM,
         )
     found: list[Keep] = []
     finer: Shrinking | None = sequence

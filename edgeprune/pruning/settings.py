@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from edgeprune.environment import available_cores
 from edgeprune.errors import UsageError, one_of
 from edgeprune.families.base import DIMS
 from edgeprune.pruning.freed import COSTS
@@ -76,6 +77,11 @@ class PruneSettings:
                 shown = name.replace("_", "-")
                 raise UsageError(f"{shown} {getattr(self, name)} is not accepted; 1 or more is")
         self._check_recovery()
+        cores = available_cores()
+        if self.budget == "latency" and self.threads > cores:
+            raise UsageError(
+                f"threads {self.threads} is not accepted; up to {cores}, the cores available here"
+            )
         if self.profile is not None and self.budget != "latency":
             raise UsageError(f"profile {self.profile!r} is for a latency budget: --budget latency")
 

@@ -21,6 +21,9 @@ UNROUNDED = ("heads", BLOCKS)
 # Resolution of the share when every kind of dimension loses the same.
 SHARE_STEPS = 1000
 
+# What lets a model become smaller than floors, limits and rounding allow.
+MORE_ROOM = "allow more with --dims, a smaller --round-to or a larger --max-ratio"
+
 # Units that stay, by layer and dimension; a block that is dropped has 0 and no other entries.
 Keep = dict[WidthKey, int]
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
-from models import CASES, CLASSES, IDS, images, with_depth
+from models import CASES, CLASSES, IDS, images, made_small
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,16 +20,15 @@ from edgeprune.pruning import PruneSettings, prune
 
 
 @pytest.fixture
-def dense(name: str, size: int, extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Model:
+def dense(name: str, size: int, extra: dict[str, Any]) -> Iterator[Model]:
     """A dense model of one block, or as ``extra`` says; artifacts are rebuilt as shallow."""
-    shallow = partial(timm.create_model, **with_depth(extra, 1))
-    monkeypatch.setattr("edgeprune.model.timm.create_model", shallow)
-    model = create(name, DenseOptions(num_classes=CLASSES, img_size=size, pretrained=False))
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.module.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.02)
-    return model
+    with made_small(extra, 1):
+        model = create(name, DenseOptions(num_classes=CLASSES, img_size=size, pretrained=False))
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.module.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.02)
+        yield model
 
 
 @pytest.mark.parametrize(("name", "size", "extra"), CASES, ids=IDS)
