@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.record import machine
 from edgeprune.benchmarking import bench
 from edgeprune.exporting.onnx import export_onnx
-from edgeprune.model import DenseOptions, create
+from edgeprune.model import DenseOptions, create, random_model
 from edgeprune.pruning import PruneSettings, prune
 
 MODELS = ("vit_base_patch16_224", "deit_base_patch16_224", "beit_base_patch16_224")
@@ -42,7 +42,7 @@ def _export(name: str, scratch: Path) -> dict[float, Path]:
         if ratio:
             model = prune(model, PruneSettings(ratio=ratio, metric="l1")).model
         files[ratio] = scratch / f"{name}-{int(ratio * 100):02d}.onnx"
-        export_onnx(model, files[ratio])
+        export_onnx(random_model(model.record), files[ratio])
     return files
 
 

@@ -96,6 +96,22 @@ def rebuild(record: ArtifactRecord) -> nn.Module:
     return module
 
 
+def random_model(record: ArtifactRecord) -> Model:
+    """Make a model of the recorded widths whose speed is that of any trained one.
+
+    All its parameters are random. Biases of zero, with which a new model begins, would be left
+    out of an exported file.
+    """
+    module = rebuild(record)
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        name: torch.randn(value.shape, generator=generator) * 0.02
+        for name, value in module.state_dict().items()
+    }
+    module.load_state_dict(tensors, assign=True)
+    return Model(module.eval(), record)
+
+
 def skeleton(record: ArtifactRecord) -> nn.Module:
     """Make the dense network that ``record`` began as, with parameters on the meta device.
 

@@ -164,12 +164,15 @@ def _dense(candidate: Candidate) -> Source:
 def _export(source: Source, path: Path, progress: Progress) -> Source:
     from edgeprune.exporting.onnx import export_onnx
     from edgeprune.loading import load_model
-    from edgeprune.model import DenseOptions
+    from edgeprune.model import DenseOptions, random_model
 
     progress.say(f"exporting {source.label} to ONNX")
     dense = None
     if source.dense is not None:
         weights = source.dense["weights"]
         dense = DenseOptions(**{**source.dense, "weights": Path(weights) if weights else None})
-    export_onnx(load_model(source.path, dense), path)
+    model = load_model(source.path, dense)
+    if dense is not None and not dense.pretrained and dense.weights is None:
+        model = random_model(model.record)
+    export_onnx(model, path)
     return dataclasses.replace(source, path=str(path), weights_bytes=weights_bytes(path))

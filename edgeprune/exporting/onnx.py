@@ -9,10 +9,13 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from onnxscript import ir
 
 from edgeprune.errors import UsageError
+from edgeprune.exporting import translations
 from edgeprune.files import explain_os_errors
 from edgeprune.model import Model
 
@@ -60,9 +63,11 @@ def export_onnx(
             opset_version=opset,
             dynamo=True,
             dynamic_shapes=shapes,
+            custom_translation_table=translations.table(opset),
             verbose=False,
         )
-    assert program is not None  # the dynamo exporter returns one or raises
+        assert program is not None  # the dynamo exporter returns one or raises
+        _fold_splits(program.model.graph)
     proto = program.model_proto
     # "batch" is only a hint to the exporter; the name is what a reader of the file sees
     if batch is None:
@@ -71,6 +76,24 @@ def export_onnx(
     onnx.helper.set_model_props(proto, _metadata(model))
     with explain_os_errors(path):
         path.write_bytes(proto.SerializeToString())
+
+
+def _fold_splits(graph: ir.Graph) -> None:
+    """Store the parts of a weight that is split, q, k and v of one layer, in its place."""
+    for node in [node for node in graph if node.op_type == "Split"]:
+        whole = node.inputs[0]
+        if whole is None or whole.name is None or whole.const_value is None:
+            continue  # split at run time
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+        arrays = np.split(whole.const_value.numpy(), len(node.outputs), axis)
+        for index, (output, array) in enumerate(zip(node.outputs, arrays, strict=True)):
+            name = f"{whole.name}.{index}"
+            part = ir.val(name, const_value=ir.tensor(np.ascontiguousarray(array), name=name))
+            graph.register_initializer(part)
+            output.replace_all_uses_with(part)
+        graph.remove(node, safe=True)
+        if not whole.uses():
+            del graph.initializers[whole.name]
 
 
 def _metadata(model: Model) -> dict[str, str]:

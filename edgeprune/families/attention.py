@@ -46,6 +46,11 @@ class Packed(Prunable, nn.Linear):
             return F.linear(input, self.weight.detach()[: self.channels])
         return super().forward(input)
 
+    def apart(self, input: torch.Tensor) -> list[torch.Tensor]:
+        """Project by each part alone: the same numbers, ``(batch, tokens, channels)`` each."""
+        layers = zip(self.weight.chunk(self.parts), self.bias.chunk(self.parts), strict=True)
+        return [F.linear(input, weight, bias) for weight, bias in layers]
+
 
 class PackedQKV(Packed):
     """Projection to q, k and v."""
@@ -126,9 +131,20 @@ class HeadMixer(Prunable, nn.Module):
         """
         if self.tracing:
             return packed * 1.0
-        batch, tokens, _ = packed.shape
-        shape = (batch, tokens, 3, self.heads, self.head_dim)
-        q, k, v = packed.reshape(shape).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = packed.chunk(3, dim=-1)
+        return self.attend(q, k, v, rope)
+
+    def attend(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        rope: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Do the same with q, k and v apart, ``(batch, tokens, channels)`` each."""
+        batch, tokens, _ = q.shape
+        shape = (batch, tokens, self.heads, self.head_dim)
+        q, k, v = (part.reshape(shape).transpose(1, 2) for part in (q, k, v))
         q, k = self.q_norm(q), self.k_norm(k)
         if rope is not None:
             q = apply_rot_embed_cat(q, rope, half=self.rotate_half)
@@ -209,8 +225,22 @@ class Attention(nn.Module):
         """
         if any(value is not None and value is not False for value in context.values()):
             raise ValueError("masked attention is not supported")
-        mixed: torch.Tensor = self.proj(self.norm(self.mix(self.qkv(x), rope)))
+        mixed: torch.Tensor = self.proj(self.norm(project_and_mix(self.qkv, self.mix, x, rope)))
         return mixed
+
+
+def project_and_mix(
+    qkv: PackedQKV, mix: HeadMixer, x: torch.Tensor, context: torch.Tensor | None
+) -> torch.Tensor:
+    """Return ``mix(qkv(x), context)``, in an export with q, k and v never packed.
+
+    A runtime would take the packed result apart with one copy and order it by heads with another.
+    """
+    if torch.compiler.is_compiling():
+        q, k, v = qkv.apart(x)
+        return mix.attend(q, k, v, context)
+    mixed: torch.Tensor = mix(qkv(x), context)
+    return mixed
 
 
 def pack(weight: nn.Parameter, bias: nn.Parameter | None) -> PackedQKV:

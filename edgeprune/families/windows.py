@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from edgeprune.families.attention import HeadMixer, PackedQKV
+from edgeprune.families.attention import HeadMixer, PackedQKV, project_and_mix
 from edgeprune.families.cutting import HeadMixerPruner, cuts
 from edgeprune.families.layers import resize_parameter
 
@@ -38,18 +38,22 @@ class WindowMixer(HeadMixer):
         super().__init__(heads, head_dim, scale, bias_table, bias_index)
         self.windows = windows
 
-    def forward(self, packed: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    def attend(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Mix the tokens of every window.
 
         Args:
-            packed: q, k and v.
+            q, k, v: ``(batch * windows, tokens, channels)`` each.
             mask: what is added to the scores of shifted windows, ``(windows, tokens, tokens)``.
         """
-        if self.tracing:
-            return packed * 1.0
-        tokens = packed.shape[1]
-        shape = (-1, self.windows, tokens, 3, self.heads, self.head_dim)
-        q, k, v = packed.reshape(shape).permute(3, 0, 1, 4, 2, 5).unbind(0)
+        tokens = q.shape[1]
+        shape = (-1, self.windows, tokens, self.heads, self.head_dim)
+        q, k, v = (part.reshape(shape).transpose(2, 3) for part in (q, k, v))
         q, k = self._comparable(q, k)
         bias = self._position_bias()
         assert bias is not None
@@ -159,7 +163,7 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Attend inside windows; ``mask`` as in :meth:`WindowMixer.forward`."""
-        mixed: torch.Tensor = self.proj(self.mix(self.qkv(x), mask))
+        mixed: torch.Tensor = self.proj(project_and_mix(self.qkv, self.mix, x, mask))
         return mixed
 
 

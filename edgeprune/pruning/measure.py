@@ -7,11 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from edgeprune.errors import UnavailableError
 from edgeprune.families.base import WidthKey
-from edgeprune.model import Model, rebuild
+from edgeprune.model import random_model
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import ArtifactRecord, LatencyCandidate
 
@@ -102,18 +100,6 @@ class Bench(ExitStack):
         path = self._folder / f"{name}.onnx"
         export_onnx(random_model(record), path, batch=1)
         return path
-
-
-def random_model(record: ArtifactRecord) -> Model:
-    """Make a model of the recorded widths with random weights; its speed is the same."""
-    module = rebuild(record)
-    generator = torch.Generator().manual_seed(0)
-    tensors = {
-        name: torch.randn(value.shape, generator=generator) * 0.02
-        for name, value in module.state_dict().items()
-    }
-    module.load_state_dict(tensors, assign=True)
-    return Model(module.eval(), record)
 
 
 def open_profile(profile: str | None) -> str:
