@@ -14,11 +14,11 @@ from typing import Any
 
 import timm
 import torch
-import torch.nn.functional as F
 import torch_pruning as tp
 from torch import nn
 
 from benchmarks.record import machine
+from benchmarks.torch_pruning_recipe import accumulate_hessian
 from edgeprune.model import DenseOptions, create
 from edgeprune.pruning.fisher import mean_squared_gradients
 
@@ -64,10 +64,7 @@ def run(rounds: int = ROUNDS) -> dict[str, Any]:
 def _documented_loop(module: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
     importance = tp.importance.GroupHessianImportance()
     importance.zero_grad()
-    for loss in F.cross_entropy(module(images), labels, reduction="none"):
-        module.zero_grad()
-        loss.backward(retain_graph=True)
-        importance.accumulate_grad(module)
+    accumulate_hessian(module, importance, images, labels)
 
 
 def _seconds(work: Callable[[], object]) -> float:
