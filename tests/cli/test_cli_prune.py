@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -150,13 +151,66 @@ def test_a_plan_and_what_it_decides_contradict_each_other(
         (["--budget", "latency", "--profile", "toaster"], "unknown device 'toaster'"),
         (["--profile", "generic-cpu"], "for a latency budget"),
         (["--budget", "macs", "--ratio", "0.9", "--dims", "mlp"], "least reachable"),
+        (["--budget", "params", "--ratio", "0.999"], "least reachable"),
+        (["--budget", "macs", "--max-ratio", "0.01"], "least reachable, 27,247,680 of 27,247,680"),
+        (["--budget", "latency", "--threads", "999"], "threads 999"),
+        (["--max-ratio", "0"], "max ratio 0"),
+        (["--max-ratio", "nan"], "max ratio nan"),
+        (["--round-to", "0"], "round-to 0"),
+        (["--steps", "0"], "steps 0"),
+        (["--dims", ""], "no dimension to prune"),
+        (["--dims", "embed;mlp"], "unknown dimension 'embed;mlp'"),
+        (["--metric", ""], "unknown metric ''"),
+        (["--metric", "taylor"], "'taylor' needs calibration images"),
+        (["--metric", "hessian", "--samples", "9"], "--samples is about calibration images"),
+        (["--split", "file"], "--split is about calibration images"),
+        (["--seed", "4294967296"], "4294967296"),
+        (["--img-size", "15"], "image size 15"),
+        (["--weights", "."], "'.' is a directory"),
         (["--save-plan", "."], "'.' is a directory"),
+        (["--plan", "."], "'.' is a directory"),
     ],
 )
 def test_bad_options_are_named(
     options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert message in _error(capsys, *VIT, "--dry-run", *options)
+
+
+@pytest.mark.parametrize("budget", ["params", "macs"])
+def test_the_least_that_is_reachable_can_be_reached(
+    budget: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = [*VIT, "--dry-run", "--budget", budget, "--dims", "mlp,heads", "--ratio"]
+    error = _error(capsys, *run, "0.99")
+    (highest,) = re.findall(r"\(--ratio (.*)\)", error)
+    assert main(["prune", *run, highest]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        (["--ratio", "0.999"], "heads: 33.3% of the width stays, 0.1% was asked"),
+        (["--round-to", "1000"], "mlp: 100.0% of the width stays, 50.0% was asked"),
+        (["--max-ratio", "0.01"], "embed: 100.0% of the width stays, 50.0% was asked"),
+        (["--dims", "blocks", "--ratio", "0.999"], "blocks: 8.3% of them stay, 0.1% was asked"),
+    ],
+)
+def test_a_share_that_cannot_be_had_is_said(
+    options: list[str], note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prune", *VIT, "--dry-run", "--json", *options]) == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert [text for text in warnings if text.startswith(note)]
+
+
+def test_odd_but_sound_options_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """Patches need not fill an image; a dimension may be named twice."""
+    options = ["--img-size", "45", "--dims", " mlp,mlp ,", "--ratio", "0.0001"]
+    assert main(["prune", *VIT, "--dry-run", "--json", *options]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["dims"] == ["mlp"]
+    assert result["pruned"] == result["dense"]
 
 
 def test_another_device_is_not_available(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def images(tmp_path: Path) -> Path:
 def fails(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], code: int
 ) -> str:
-    """Run the command; check code and form of the error; return its line."""
+    """Run the command; check code and form of the error; return its line, and the hint's."""
     before = sorted(tmp_path.rglob("*"))
     found = main(arguments)
     captured = capsys.readouterr()
@@ -41,13 +42,13 @@ def fails(
     errors = [line for line in lines if line.startswith("error: ")]
     assert found == code, captured.err
     assert len(errors) == 1, captured.err
-    assert lines[lines.index(errors[0]) + 1 :] == [
-        line for line in lines if line.startswith("hint: ")
-    ]
+    hints = [line for line in lines if line.startswith("hint: ")]
+    assert len(hints) <= 1
+    assert lines[lines.index(errors[0]) + 1 :] == hints
     assert "Traceback" not in captured.err
     assert captured.out == ""
     assert sorted(tmp_path.rglob("*")) == before
-    return errors[0]
+    return "\n".join([*errors, *hints])
 
 
 @pytest.mark.parametrize(
@@ -86,14 +87,31 @@ def test_unknown_models(
     assert "vit_tinny_patch16_224" in fails(capsys, tmp_path, arguments, 2)
 
 
-def test_unsupported_architecture_and_missing_artifact(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("resnet18", "convnext_tiny", "mobilenetv3_small_100", "efficientnet_b0"),
+        *("swinv2_cr_tiny_224", "xcit_tiny_12_p16_224", "cait_xxs24_224", "volo_d1_224"),
+        *("mvitv2_tiny", "maxvit_tiny_tf_224", "twins_svt_small", "vit_base_r50_s16_224"),
+        *("vit_relpos_small_patch16_224", "naflexvit_base_patch16_gap"),
+        # of a supported family, with a part that is not; large ones are refused as quickly
+        *("vit_5b_patch16_sapiens2", "aimv2_3b_patch14_224", "eva02_enormous_patch14_clip_224"),
+        *("vit_small_patch16_18x2_224", "vit_base_patch16_rope_mixed_224", "test_vit4"),
+    ],
+)
+def test_unsupported_architectures(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = ["-o", str(tmp_path / "out")]
-    error = fails(capsys, tmp_path, ["prune", "resnet18", "--no-pretrained", *output], 2)
-    assert "supported: beit, deit, eva, " in error
-    error = fails(capsys, tmp_path, ["prune", str(tmp_path / "nothing"), *output], 2)
-    assert "nothing" in error
+    for pretrained in ("--pretrained", "--no-pretrained"):
+        run = ["prune", name, pretrained, "--num-classes", "2", "-o", str(tmp_path / "out")]
+        error = fails(capsys, tmp_path, run, 2)
+        assert repr(name) in error
+        assert re.search("supported.*: beit, deit, eva, .*vit", error)
+
+
+def test_missing_artifact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["prune", str(tmp_path / "nothing"), "-o", str(tmp_path / "out")]
+    assert "nothing" in fails(capsys, tmp_path, run, 2)
 
 
 @pytest.mark.parametrize(("device", "code"), [("toaster", 2), ("cuda", 3), ("jetson-orin-nano", 3)])
@@ -121,6 +139,8 @@ def _calibrate(images: Path, tmp_path: Path, target: str = "oil") -> list[str]:
 @pytest.mark.parametrize("command", [_finetune, _calibrate])
 def test_data_roots(command, images: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     assert "'clay'" in fails(capsys, tmp_path, command(images, tmp_path, "clay"), 2)
+    near = fails(capsys, tmp_path, command(images, tmp_path, "Ink"), 2)
+    assert "accepted: ink, oil\nhint: did you mean 'ink'?" in near
     missing = tmp_path / "missing"
     assert "missing" in fails(capsys, tmp_path, command(missing, tmp_path), 2)
     empty = tmp_path / "empty"
@@ -177,6 +197,30 @@ def test_odd_but_sound_images_are_read(
     Image.new("I;16", (20, 20), 40_000).save(folder / "deep.png")
     assert main([*_calibrate(images, tmp_path), "--json"]) == 0
     assert '"schema": "edgeprune/prune@1"' in capsys.readouterr().out
+
+
+def test_calibration_needs_an_image(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for samples in ("0", "-3"):
+        run = [*_calibrate(images, tmp_path), "--samples", samples]
+        assert f"samples {samples} is not accepted" in fails(capsys, tmp_path, run, 2)
+
+
+@pytest.mark.parametrize("output", ["", ".", ".."])
+def test_the_working_directory_is_never_replaced(
+    output: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An empty name, as of a variable that is not set, is the working directory."""
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "precious").write_text("keep me")
+    monkeypatch.chdir(here)
+    error = fails(capsys, tmp_path, ["prune", *VIT, "--force", "-o", output], 2)
+    assert "is the working directory" in error
 
 
 def test_output_directories(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
