@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from edgeprune.domains.download import check_md5, download
 from edgeprune.domains.known.base import HubFiles, KnownData
 from edgeprune.domains.parquet import load_pyarrow
 from edgeprune.domains.pictures import find_files
-from edgeprune.errors import EdgepruneError, UnavailableError
-from edgeprune.files import explain_os_errors
+from edgeprune.errors import DataError, EdgepruneError, UnavailableError
+from edgeprune.files import explain_os_errors, sha256
 from edgeprune.progress import SILENT, Progress
+
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def check_fetchable(known: KnownData) -> None:
@@ -105,4 +108,22 @@ def _fetch_hub(hub: HubFiles, downloads: Path) -> list[Path]:
     )
     if not files:
         raise UnavailableError(f"{hub.repo} at {hub.revision} has no file {hub.pattern}")
+    for path in files:
+        _check_blob(path)
     return files
+
+
+def _check_blob(path: Path) -> None:
+    """Check a file of the hub's cache: what is stored there is named after its SHA-256.
+
+    Raises:
+        DataError: if it differs; the file is deleted, so that it is fetched anew.
+    """
+    blob = path.resolve()
+    if SHA256.fullmatch(blob.name) and sha256(blob) != blob.name:
+        blob.unlink()
+        path.unlink(missing_ok=True)
+        raise DataError(
+            f"{path.name!r} came damaged from the hub: its SHA-256 is not {blob.name}",
+            hint="run it again: it is fetched anew",
+        )
