@@ -35,8 +35,6 @@ def download(url: str, path: Path, *, md5: str | None = None, progress: Progress
         check_md5(path, md5)
         return path
     part = path.with_name(f"{path.name}.part")
-    with explain_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     for left in reversed(range(ATTEMPTS)):
         try:
             _fetch(url, part, progress)
@@ -51,6 +49,18 @@ def download(url: str, path: Path, *, md5: str | None = None, progress: Progress
     part.replace(path)
     _validator(part).unlink(missing_ok=True)
     return path
+
+
+def check_reachable(url: str) -> None:
+    """Check that a server answers at all. Raises UnavailableError."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_S):
+            pass
+    except urllib.error.HTTPError:
+        pass  # it answers
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise UnavailableError(f"{url} cannot be reached: {reason}") from error
 
 
 def check_md5(path: Path, md5: str | None) -> None:
@@ -89,9 +99,11 @@ def _fetch(url: str, part: Path, progress: Progress) -> None:
                 have = 0  # another file by now, or a server that cannot continue
             length = response.headers.get("Content-Length")
             total = have + int(length) if length is not None else None
-            _remember(part, response.headers)
-            with explain_os_errors(part), part.open("ab" if have else "wb") as out:
-                _copy(response, out, f"downloading {part.stem}", have, total, progress)
+            with explain_os_errors(part):
+                part.parent.mkdir(parents=True, exist_ok=True)
+                _remember(part, response.headers)
+                with part.open("ab" if have else "wb") as out:
+                    _copy(response, out, f"downloading {part.stem}", have, total, progress)
     except urllib.error.HTTPError as error:
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             _validator(part).unlink()
@@ -127,8 +139,7 @@ def _validator(part: Path) -> Path:
 
 def _remember(part: Path, headers: http.client.HTTPMessage) -> None:
     version = headers.get("ETag") or headers.get("Last-Modified")
-    with explain_os_errors(part):
-        if version and not version.startswith("W/"):
-            _validator(part).write_text(version, encoding="utf-8")
-        else:  # without one, two versions could not be told apart: it is fetched as a whole
-            _validator(part).unlink(missing_ok=True)
+    if version and not version.startswith("W/"):
+        _validator(part).write_text(version, encoding="utf-8")
+    else:  # without one, two versions could not be told apart: it is fetched as a whole
+        _validator(part).unlink(missing_ok=True)

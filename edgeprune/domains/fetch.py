@@ -6,7 +6,7 @@ import re
 from fnmatch import fnmatch
 from pathlib import Path
 
-from edgeprune.domains.download import check_md5, download
+from edgeprune.domains.download import check_md5, check_reachable, download
 from edgeprune.domains.known.base import HubFiles, KnownData
 from edgeprune.domains.parquet import load_pyarrow
 from edgeprune.domains.pictures import find_files
@@ -82,12 +82,14 @@ def by_hand(known: KnownData) -> str:
 def _fetch_hub(hub: HubFiles, downloads: Path) -> list[Path]:
     load_pyarrow()  # before a gigabyte comes that could not be read
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import constants, snapshot_download
     except ImportError as error:
         raise UnavailableError(
             "the hub needs the package 'huggingface_hub', which is not installed",
             hint="pip install 'edgeprune[hub]'",
         ) from error
+    if not constants.HF_HUB_OFFLINE:
+        check_reachable(constants.ENDPOINT)  # the hub's client would try for half a minute
     try:
         with explain_os_errors(downloads):
             folder = snapshot_download(

@@ -47,8 +47,8 @@ def reader_of(name: str) -> Reader:
 def recognise(dataset: DomainDataset) -> KnownData | None:
     """Return the known data set that a folder is a copy of: by its name, else by what is in it.
 
-    A folder counts as a copy that has at least half of the domains, two or more, and half of
-    whose classes are the known ones.
+    A folder counts as a copy that has at least half of the domains and of the classes, and most
+    of whose classes are known ones.
     """
     name = dataset.name.lower().replace("_", "-")
     if name in KNOWN:
@@ -56,7 +56,10 @@ def recognise(dataset: DomainDataset) -> KnownData | None:
     for data in KNOWN.values():
         domains = set(data.domains) & set(dataset.domains)
         classes = set(data.class_names or dataset.classes) & set(dataset.classes)
-        half = len(dataset.classes) / 2
-        if len(domains) >= max(2, len(data.domains) / 2) and len(classes) >= half:
+        if (
+            2 * len(domains) >= len(data.domains)
+            and 2 * len(classes) >= data.classes
+            and 2 * len(classes) > len(dataset.classes)
+        ):
             return data
     return None

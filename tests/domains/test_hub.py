@@ -91,7 +91,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path) -> None:
-    """Let the hub's client go to ``url``; it reads HF_ENDPOINT and HF_HOME only when imported."""
+    """Send the hub's client to ``url``; it reads HF_ENDPOINT and HF_HOME only when imported."""
     import huggingface_hub
 
     real = huggingface_hub.snapshot_download
@@ -99,6 +99,8 @@ def use(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path) -> None:
     def there(repo: str, **options: object) -> str:
         return real(repo, endpoint=url, cache_dir=cache, token=False, **options)
 
+    check = fetch_module.check_reachable
+    monkeypatch.setattr(fetch_module, "check_reachable", lambda endpoint: check(url))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", there)
 
 
@@ -146,7 +148,7 @@ def test_without_a_network_the_hint_names_files_and_place(
 ) -> None:
     monkeypatch.setitem(KNOWN, "pacs", SMALL)
     use(monkeypatch, "http://127.0.0.1:1", tmp_path / "cache")
-    with pytest.raises(UnavailableError, match="cannot fetch someone/pacs from the") as caught:
+    with pytest.raises(UnavailableError, match="cannot be reached") as caught:
         prepare("pacs", tmp_path / "out")
     assert caught.value.exit_code == 3
     assert caught.value.hint == (
