@@ -51,7 +51,8 @@ def parquet_pictures(known: KnownData, path: Path) -> Iterator[Picture]:
                     content = _content(image.get("bytes"), origin)
                     yield Picture(domain, kind, name, content, origin)
                     row += 1
-    except (arrow.ArrowException, OSError) as error:
+    # UnicodeDecodeError: damage inside a text.
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
         if getattr(error, "errno", None) is not None:
             raise
         raise damaged(path, error) from error
