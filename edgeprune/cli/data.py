@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,7 +43,10 @@ def inspect_(
     ],
     json_: Json = False,
 ) -> None:
-    """Read every image once: counts, sizes, and the files that cannot be read (exit code 1)."""
+    """Read every image once: counts, sizes, duplicates, and what is wrong (exit code 1).
+
+    Wrong are files that cannot be read, and a known data set whose counts are not the known ones.
+    """
     from edgeprune.domains.inspect import inspect
     from edgeprune.progress import TerminalProgress
 
@@ -55,24 +59,48 @@ def inspect_(
         raise CheckError(
             f"{bad} of {document.images} images cannot be used, the first is {first.path!r}"
         )
+    if document.comparison and not document.comparison.complete:
+        raise CheckError(
+            f"{root!r} is not {document.comparison.known} as it is known:"
+            f" {'; '.join(document.comparison.sentences())}"
+        )
 
 
 @data_app.command("prepare")
 def prepare_(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name from 'data list'.")],
     output: Output,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="Files brought by hand: parquet, zip, tar, or a folder; default: fetch them.",
+        ),
+    ] = None,
+    unchecked: Annotated[
+        bool,
+        typer.Option("--unchecked", help="Write also what differs from known counts, checksums."),
+    ] = False,
     force: Force = False,
     json_: Json = False,
 ) -> None:
-    """Write a data set as a folder ROOT/DOMAIN/CLASS/IMAGE."""
+    """Write a data set as a folder ROOT/DOMAIN/CLASS/IMAGE; fetch it, or take files from PATH."""
     from edgeprune.domains.prepare import check_preparable, prepare
     from edgeprune.files import check_output_directory
     from edgeprune.progress import TerminalProgress
 
-    check_preparable(name)
+    check_preparable(name, from_)
     check_output_directory(output, force=force)
     with quiet_stdout():
-        document = prepare(name, output, force=force, progress=TerminalProgress())
+        document = prepare(
+            name,
+            output,
+            source=from_,
+            unchecked=unchecked,
+            force=force,
+            progress=TerminalProgress(),
+        )
     show(document, json_, lambda console: _prepare_table(console, document))
 
 
@@ -97,6 +125,8 @@ def _list_table(console: Console, document: DataList) -> None:
     console.print(table)
     embedded = "; ".join(f"{d.name}: {d.layout}" for d in document.datasets if d.embedded)
     console.print(f"ROOT is a folder ROOT/DOMAIN/CLASS/IMAGE. Embedded: {escape(embedded)}.")
+    hand = [d.name for d in document.datasets if not (d.embedded or d.fetched)]
+    console.print(f"'data prepare NAME' fetches or writes all but {', '.join(hand)} (by hand).")
 
 
 def _inspect_table(console: Console, document: DataInspection) -> None:
@@ -139,6 +169,12 @@ def _inspect_table(console: Console, document: DataInspection) -> None:
     console.print(f"modes: {modes or 'none'}")
     if document.ignored:
         console.print(f"ignored, no images by their names: {len(document.ignored)}")
+    for shared in document.duplicates:
+        console.print(
+            f"[yellow]warning[/yellow] {shared.images:,} images stand in"
+            f" {escape(' and '.join(shared.domains))} alike, such as {escape(shared.example[0])}",
+            soft_wrap=True,
+        )
     for title, bad in (("unreadable", document.unreadable), ("animated", document.animated)):
         for one in bad[:SHOWN]:
             line = f"[red]{title}[/red] {escape(one.path)}: {escape(one.reason)}"
@@ -155,3 +191,5 @@ def _prepare_table(console: Console, document: DataPrepared) -> None:
         f" {len(document.classes)} classes to {escape(document.root)}",
         soft_wrap=True,
     )
+    for difference in document.differences:
+        console.print(f"[yellow]unchecked[/yellow] {escape(difference)}", soft_wrap=True)

@@ -49,7 +49,10 @@ class DomainDataset:
 
 
 class DataRecord(Document):
-    """``edgeprune-data.json`` of a prepared folder: its name, and the group of each file stem."""
+    """``edgeprune-data.json`` of a prepared folder: its name, and the group of each file stem.
+
+    Without groups the folder is split file by file, as any other.
+    """
 
     SCHEMA: ClassVar[str] = "edgeprune/data@1"
 
@@ -113,7 +116,7 @@ def read_folder(root: Path) -> DomainDataset:
         classes=classes,
         samples=tuple(samples),
         fingerprint=fingerprint([*lines, *_group_lines(groups)]),
-        default_split="group" if record else "file",
+        default_split="group" if groups else "file",
     )
 
 

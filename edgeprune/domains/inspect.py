@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from edgeprune.domains.dataset import RECORD_FILE, DomainDataset, open_dataset
+from edgeprune.domains.comparison import Comparison, compare
+from edgeprune.domains.dataset import RECORD_FILE, DomainDataset, Sample, open_dataset
 from edgeprune.domains.images import ImageError, decode
+from edgeprune.domains.registry import recognise
+from edgeprune.files import sha256
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import Document, Facts
 
@@ -36,11 +39,20 @@ class BadImage(Facts):
     reason: str
 
 
+class Duplicates(Facts):
+    """How many different images several domains share, byte for byte, and one of them."""
+
+    domains: list[str]
+    images: int
+    example: list[str]
+
+
 class DataInspection(Document):
     """What ``edgeprune data inspect`` reports.
 
     ``modes`` counts Pillow's names (RGB, RGBA, P, L, CMYK, I;16); ``ignored`` names files whose
-    suffix is not that of an image. Sizes are null where no image could be read.
+    suffix is not that of an image. Sizes are null where no image could be read. ``comparison``
+    sets a known data set against its known counts; null for any other folder.
     """
 
     SCHEMA: ClassVar[str] = "edgeprune/data-inspect@1"
@@ -59,6 +71,8 @@ class DataInspection(Document):
     unreadable: list[BadImage]
     animated: list[BadImage]
     ignored: list[str]
+    duplicates: list[Duplicates]
+    comparison: Comparison | None
 
 
 def inspect(data: str, *, progress: Progress = SILENT) -> DataInspection:
@@ -73,6 +87,7 @@ def inspect(data: str, *, progress: Progress = SILENT) -> DataInspection:
     modes: Counter[str] = Counter()
     unreadable: list[BadImage] = []
     animated: list[BadImage] = []
+    contents: dict[str, list[Sample]] = defaultdict(list)
     for sample in progress.track(dataset.samples, "reading images", len(dataset.samples)):
         try:
             decoded = decode(sample.path)
@@ -83,6 +98,10 @@ def inspect(data: str, *, progress: Progress = SILENT) -> DataInspection:
             widths.append(decoded.image.width)
             heights.append(decoded.image.height)
             modes[decoded.mode] += 1
+            contents[sha256(sample.path)].append(sample)
+    known = recognise(dataset)
+    domains = {domain: _count(dataset, domain) for domain in dataset.domains}
+    counts = {domain: count.classes for domain, count in domains.items()}
     return DataInspection(
         data=data,
         name=dataset.name,
@@ -91,13 +110,15 @@ def inspect(data: str, *, progress: Progress = SILENT) -> DataInspection:
         images=len(dataset.samples),
         groups=len({sample.group for sample in dataset.samples}),
         classes=list(dataset.classes),
-        domains={domain: _count(dataset, domain) for domain in dataset.domains},
+        domains=domains,
         width_px=_range(widths),
         height_px=_range(heights),
         modes=dict(sorted(modes.items())),
         unreadable=unreadable,
         animated=animated,
         ignored=_ignored(Path(data), dataset) if Path(data).is_dir() else [],
+        duplicates=_duplicates(contents.values()),
+        comparison=compare(known, counts) if known else None,
     )
 
 
@@ -105,6 +126,23 @@ def _count(dataset: DomainDataset, domain: str) -> DomainCount:
     labels = Counter(sample.label for sample in dataset.of(domain))
     classes = {name: labels[label] for label, name in enumerate(dataset.classes)}
     return DomainCount(images=sum(classes.values()), classes=classes)
+
+
+def _duplicates(contents: Iterable[Sequence[Sample]]) -> list[Duplicates]:
+    """Count images that stand in several domains: a model could see the target in training."""
+    shared: dict[tuple[str, ...], list[Sequence[Sample]]] = defaultdict(list)
+    for samples in contents:
+        domains = tuple(sorted({sample.domain for sample in samples}))
+        if len(domains) > 1:
+            shared[domains].append(samples)
+    return [
+        Duplicates(
+            domains=list(domains),
+            images=len(found),
+            example=[str(sample.path) for sample in found[0]],
+        )
+        for domains, found in sorted(shared.items())
+    ]
 
 
 def _range(values: Sequence[int]) -> SizeRange | None:

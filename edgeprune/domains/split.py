@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -42,10 +43,11 @@ def leave_one_out(
 ) -> Split:
     """Leave ``target`` out and hold a share of every source domain out for validation.
 
-    By "file", the images of each class and source domain are divided, and all images of the
-    target are the test. By "group", whole groups are held out, the same ones in every domain,
-    and the test is the target's images of those groups: nothing like them was trained on. The
-    division depends on the seed alone, not on the target. None means the data set's own way.
+    By "file", every source domain is divided as DomainBed divides it (``seed`` is its trial
+    seed, and 0.2 its ``holdout``), and all images of the target are the test. By "group", whole
+    groups are held out, the same ones in every domain, and the test is the target's images of
+    those groups: nothing like them was trained on. The division depends on the seed alone, not
+    on the target. None means the data set's own way.
 
     Raises:
         UsageError: if the target or the way is unknown, or ``holdout`` is not between 0 and 1.
@@ -92,15 +94,30 @@ def _share(count: int, holdout: float) -> int:
 
 
 def _held_files(dataset: DomainDataset, seed: int, holdout: float) -> frozenset[Sample]:
+    """Hold out the first images of a shuffle that the trial seed and the domain's place decide.
+
+    The algorithm is that of DomainBed (Gulrajani and Lopez-Paz, "In Search of Lost Domain
+    Generalization", ICLR 2021), so that the same trial seed holds out the same files. Classes
+    are not balanced: the share holds for a domain as a whole.
+    """
     held: set[Sample] = set()
     for index, domain in enumerate(dataset.domains):
-        generator = np.random.default_rng([seed, index])
-        by_class: dict[int, list[Sample]] = defaultdict(list)
-        for sample in dataset.of(domain):
-            by_class[sample.label].append(sample)
-        for label in sorted(by_class):
-            held.update(_draw(by_class[label], _share(len(by_class[label]), holdout), generator))
+        samples = sorted(dataset.of(domain), key=_image_folder_order)
+        keys = list(range(len(samples)))
+        np.random.RandomState(_seed_hash(seed, index)).shuffle(keys)
+        held.update(samples[key] for key in keys[: int(len(samples) * holdout)])
     return frozenset(held)
+
+
+def _image_folder_order(sample: Sample) -> tuple[int, str, str]:
+    """Sort as torchvision's ImageFolder lists: class, folder, file name with its suffix."""
+    return sample.label, sample.path.parent.as_posix(), sample.path.name
+
+
+def _seed_hash(trial_seed: int, domain_index: int) -> int:
+    """Return DomainBed's seed of one domain: 31 bits of the MD5 of the text of both numbers."""
+    text = str((trial_seed, domain_index)).encode()
+    return int(hashlib.md5(text, usedforsecurity=False).hexdigest(), 16) % 2**31
 
 
 def _held_groups(dataset: DomainDataset, seed: int, holdout: float) -> frozenset[str]:

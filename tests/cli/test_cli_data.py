@@ -33,11 +33,13 @@ def test_list_needs_no_torch() -> None:
     assert list(by_name) == [
         "emoji",
         "pacs",
-        "office-home",
         "vlcs",
+        "office-home",
         "terra-incognita",
         "domainnet",
     ]
+    assert by_name["office-home"]["hub"]["repo"] == "flwrlabs/office-home"
+    assert "has never been run" in by_name["pacs"]["unverified"][0]
     assert by_name["pacs"]["domains"] == ["art_painting", "cartoon", "photo", "sketch"]
     assert (by_name["domainnet"]["classes"], by_name["domainnet"]["images"]) == (345, 586575)
 
@@ -94,6 +96,58 @@ def test_inspect_names_what_cannot_be_used(
     assert f"animated {film}: it has 2 frames" in out
 
 
+def test_inspect_names_what_a_known_data_set_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "mine"
+    for domain in ("art_painting", "cartoon", "sketch"):
+        for index, kind in enumerate(("dog", "elephant", "giraffe", "guitar", "horse", "house")):
+            folder = root / domain / kind
+            folder.mkdir(parents=True)
+            Image.new("RGB", (3, 2), (index, len(domain), 9)).save(folder / "1.png")
+    assert main(["data", "inspect", str(root), "--json"]) == 1
+    captured = capsys.readouterr()
+    comparison = json.loads(captured.out)["comparison"]
+    assert comparison["known"] == "pacs"
+    assert comparison["missing_domains"] == ["photo"]
+    assert comparison["missing_classes"] == ["person"]
+    assert comparison["images"]["sketch"] == {"known": 3929, "found": 6}
+    assert comparison["total"] == {"known": 9991, "found": 18}
+    assert "is not pacs as it is known: missing domain: 'photo'; missing class:" in captured.err
+    assert "sketch: 6 images instead of 3,929 (3,923 missing)" in captured.err
+    assert len(captured.err.splitlines()) == 1
+
+
+def test_inspect_leaves_other_folders_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = fill(tmp_path / "toys", "ab")
+    for old, new in (("a", "photo"), ("b", "sketch")):  # two domains of PACS, other classes
+        (root / old).rename(root / new)
+    assert main(["data", "inspect", str(root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["comparison"] is None
+
+
+def test_inspect_warns_of_images_that_stand_in_two_domains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "toys"
+    for number, domain in enumerate("abc"):
+        for kind in ("cat", "dog"):
+            folder = root / domain / kind
+            folder.mkdir(parents=True)
+            for index in range(3):
+                shade = (index, 0 if domain in "ab" and index else number + 1, len(kind), index)
+                colour = (*shade[:3],) if kind == "cat" else (*shade[:2], 77)
+                Image.new("RGB", (3, 2), colour).save(folder / f"{index}.png")
+    assert main(["data", "inspect", str(root), "--json"]) == 0
+    (shared,) = json.loads(capsys.readouterr().out)["duplicates"]
+    assert (shared["domains"], shared["images"]) == (["a", "b"], 4)
+    assert [Path(path).name for path in shared["example"]] == ["1.png", "1.png"]
+    assert main(["data", "inspect", str(root)]) == 0
+    assert "warning 4 images stand in a and b alike" in capsys.readouterr().out
+
+
 def test_inspect_puts_many_classes_down_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +199,7 @@ def test_prepare_and_inspect_emoji(tmp_path: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(
     ("name", "code", "message"),
-    [("pacs", 3, "does not fetch"), ("office-hom", 2, "did you mean 'office-home'?")],
+    [("vlcs", 3, "VLCS.tar.gz from https"), ("office-hom", 2, "did you mean 'office-home'?")],
 )
 def test_prepare_what_cannot_be(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, code: int, message: str
@@ -153,3 +207,26 @@ def test_prepare_what_cannot_be(
     assert main(["data", "prepare", name, "-o", str(tmp_path / "out")]) == code
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_prepare_takes_files_brought_by_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine"
+    for domain in ("Caltech101", "LabelMe", "SUN09", "VOC2007"):
+        for index, kind in enumerate(("bird", "car", "chair", "dog", "person")):
+            folder = mine / domain / kind
+            folder.mkdir(parents=True)
+            Image.new("RGB", (3, 2), (index, len(domain), 9)).save(folder / "1.png")
+    arguments = ["data", "prepare", "vlcs", "--from", str(mine), "-o", str(tmp_path / "VLCS")]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: this is not VLCS as it is known: in all: 20 images instead of")
+    assert len(error.splitlines()) == 2
+    assert not (tmp_path / "VLCS").exists()
+    assert main([*arguments, "--unchecked"]) == 0
+    out = capsys.readouterr().out
+    assert "wrote 20 images of 4 domains and 5 classes" in out
+    assert "unchecked in all: 20 images instead of 10,729 (10,709 missing)" in out
+    assert main([*arguments, "--unchecked"]) == 2
+    assert "not empty" in capsys.readouterr().err

@@ -131,11 +131,7 @@ def test_interrupted_preparation_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_preparing_what_is_not_embedded(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match="does not fetch") as caught:
-        prepare("pacs", tmp_path / "out")
-    assert "ROOT/DOMAIN/CLASS/IMAGE" in str(caught.value.hint)
-    assert "art_painting" in str(caught.value.hint)
+def test_preparing_what_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown data set 'pasc'"):
         prepare("pasc", tmp_path / "out")
     (tmp_path / "full").mkdir()

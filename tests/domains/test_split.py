@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torchvision.datasets import ImageFolder
 
-from edgeprune.domains import DomainDataset, Sample, data_facts, leave_one_out
+from edgeprune.domains import DomainDataset, Sample, data_facts, leave_one_out, open_dataset
 from edgeprune.errors import DataError, UsageError
 
 
@@ -65,13 +69,46 @@ def test_parts_never_overlap(data: DomainDataset, seed: int, by: str | None) -> 
     assert split == leave_one_out(data, "d0", by=by, seed=seed)
 
 
-@COMMON
-@given(data=datasets(), seed=SEEDS, holdout=st.sampled_from([0.01, 0.2, 0.5]))
-def test_every_class_is_validated_by_file(data: DomainDataset, seed: int, holdout: float) -> None:
-    split = leave_one_out(data, "d1", by="file", seed=seed, holdout=holdout)
-    for part, total in ((split.validation, len(data.classes)), (split.train, len(data.classes))):
-        for samples in part.values():
-            assert len({sample.label for sample in samples}) == total
+def published_split(root: Path, domain_index: int, trial_seed: int) -> tuple[set[str], set[str]]:
+    """Divide one domain by the published description alone: (held out, kept)."""
+    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    listed = [path for path, _ in ImageFolder(str(root / names[domain_index])).samples]
+    digest = hashlib.md5(f"({trial_seed}, {domain_index})".encode()).digest()
+    order = list(range(len(listed)))
+    np.random.RandomState(int.from_bytes(digest, "big") & 0x7FFFFFFF).shuffle(order)
+    count = int(len(listed) * 0.2)
+    shuffled = [listed[index] for index in order]
+    return set(shuffled[:count]), set(shuffled[count:])
+
+
+@pytest.mark.parametrize("trial_seed", [0, 1, 2, 41])
+def test_split_by_file_is_the_published_one(tmp_path: Path, trial_seed: int) -> None:
+    # Domains by size and class; names whose order with and without suffix differs.
+    sizes = {"photo": (7, 16), "Art": (31, 4), "sketch": (12, 12), "cartoon": (3, 51)}
+    for domain, counts in sizes.items():
+        for kind, count in zip(("dog", "cat"), counts, strict=True):
+            (tmp_path / domain / kind / "more").mkdir(parents=True)
+            names = [f"{'pic' if index % 2 else 'pic-1'}{index % 12}" for index in range(count)]
+            for index, name in enumerate(names):
+                part = "more" if index % 5 == 0 else "."
+                suffix = ".jpg" if index % 3 else ".PNG"
+                (tmp_path / domain / kind / part / f"{name}.{index}{suffix}").touch()
+            (tmp_path / domain / kind / "pic.jpg").touch()
+            (tmp_path / domain / kind / "pic-1.jpg").touch()
+    data = open_dataset(str(tmp_path))
+    assert data.domains == ("Art", "cartoon", "photo", "sketch")
+    split = leave_one_out(data, "photo", by="file", seed=trial_seed)
+    for index, domain in enumerate(data.domains):
+        held, kept = published_split(tmp_path, index, trial_seed)
+        if domain != "photo":
+            assert {str(sample.path) for sample in split.validation[domain]} == held
+            assert {str(sample.path) for sample in split.train[domain]} == kept
+
+
+def test_split_by_file_holds_out_a_fifth_rounded_down() -> None:
+    cells = [[str(index) for index in range(n)] for n in (11, 8)]
+    split = leave_one_out(dataset({"a": cells, "b": cells}), "b", by="file")
+    assert (len(split.validation["a"]), len(split.train["a"])) == (3, 16)
 
 
 @COMMON
