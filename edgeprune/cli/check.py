@@ -80,6 +80,12 @@ def check_command(
         float,
         typer.Option(metavar="S", help="With --against: seconds of timed calls per model."),
     ] = 5.0,
+    max_time: Annotated[
+        float,
+        typer.Option(
+            metavar="S", help="What is inconclusive is measured again, twice as long, up to this."
+        ),
+    ] = 20.0,
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write JUnit XML.")
     ] = None,
@@ -136,6 +142,7 @@ def check_command(
             model=model,
             dense=dense,
             min_time_s=min_time,
+            max_time_s=max_time,
             seed=seed,
             progress=TerminalProgress(live=False),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +10,17 @@ from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
 from edgeprune.errors import UsageError
 from edgeprune.gate import accuracy, pairs, speed
 from edgeprune.gate.limits import DEFAULT_REGRESSION, Limits
-from edgeprune.gate.machines import check_same_machine, was_busy
+from edgeprune.gate.machines import check_same_machine, distrust
 from edgeprune.gate.pairs import Matched
 from edgeprune.gate.remeasure import choose, remeasure
 from edgeprune.model import DenseOptions
 from edgeprune.progress import SILENT, Progress
 from edgeprune.result_files import read_bench
-from edgeprune.schema import BenchResult, CheckResult, Measurement
+from edgeprune.schema import BenchResult, CheckResult, Finding, Measurement
 
-MIN_TIME_S = 5.0
+# Measuring anew takes so long per model and setting, and twice as long again while it has settled
+# nothing, up to the second.
+MIN_TIME_S, MAX_TIME_S = 5.0, 20.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def check(
     model: str | None = None,
     dense: DenseOptions | None = None,
     min_time_s: float = MIN_TIME_S,
+    max_time_s: float = MAX_TIME_S,
     seed: int = 0,
     progress: Progress = SILENT,
     start: WorkerFactory = SubprocessWorker,
@@ -59,6 +62,7 @@ def check(
         model: which model of ``bench``; with ``against`` it must be one.
         dense: how timm models are made, with ``against``.
         min_time_s: seconds of timed calls per model and setting, with ``against``.
+        max_time_s: the most of them: what is inconclusive is measured again for twice as long.
         seed: of the intervals and of the order in the rounds.
         progress: where to show how far it is.
         start: makes a worker from a job; another one stands in for the processes in tests.
@@ -74,29 +78,33 @@ def check(
     limits = _with_default(limits or Limits(), compares=baseline is not None or against is not None)
     scores = accuracy.read_evals([Path(path) for path in evals])
     if against is not None:
-        wanted = choose(result, str(bench), model)
-        results = remeasure(
-            wanted,
-            against,
-            dense=dense,
-            min_time_s=min_time_s,
-            seed=seed,
-            progress=progress,
-            start=start,
+        measured, findings = _settle(
+            lambda seconds: remeasure(
+                choose(result, str(bench), model),
+                against,
+                dense=dense,
+                min_time_s=seconds,
+                seed=seed,
+                progress=progress,
+                start=start,
+            ),
+            limits,
+            (min_time_s, max_time_s),
+            seed,
+            progress,
         )
-        measured = _interleaved(results, str(bench))
     else:
         result = _only(result, str(bench), model)
         if baseline is not None:
             measured = _stored(result, bench, baseline, model)
         else:
             measured = _interleaved([result], str(bench))
-    if limits.compares and not measured.matched.pairs:
-        raise UsageError(
-            f"{str(bench)!r} has no baseline to compare with",
-            hint="--baseline BASE.json, or --against MODEL_OR_FILE to measure both now",
-        )
-    findings = speed.compare(measured.matched, limits, seed=seed)
+        if limits.compares and not measured.matched.pairs:
+            raise UsageError(
+                f"{str(bench)!r} has no baseline to compare with",
+                hint="--baseline BASE.json, or --against MODEL_OR_FILE to measure both now",
+            )
+        findings = speed.compare(measured.matched, limits, seed=seed)
     if limits.scores:
         findings += accuracy.score(measured.measurements, measured.matched.pairs, limits, scores)
     bad = {"failed", "inconclusive"} if strict else {"failed"}
@@ -139,6 +147,25 @@ def _interleaved(results: Sequence[BenchResult], name: str) -> _Measured:
     )
 
 
+def _settle(
+    measure: Callable[[float], list[BenchResult]],
+    limits: Limits,
+    seconds: tuple[float, float],
+    seed: int,
+    progress: Progress,
+) -> tuple[_Measured, list[Finding]]:
+    """Measure until no ratio is inconclusive, or twice as long would be too long."""
+    spent, most = seconds
+    while True:
+        measured = _interleaved(measure(spent), "the new measurement")
+        findings = speed.compare(measured.matched, limits, seed=seed)
+        open_ = any(row.verdict == "inconclusive" and row.ci95 is not None for row in findings)
+        if not open_ or 2 * spent > most:
+            return measured, findings
+        spent *= 2
+        progress.say(f"inconclusive; measuring again, {spent:g} s per model")
+
+
 def _stored(
     result: BenchResult, bench: str | Path, baseline: str | Path, model: str | None
 ) -> _Measured:
@@ -147,7 +174,9 @@ def _stored(
     if model is not None:
         rows = [row for row in base.measurements if row.model == model]
         base = base.model_copy(update={"measurements": rows})
-    matched = pairs.across(result, base, str(bench), str(baseline), _distrust(result, base))
+    matched = pairs.across(
+        result, base, str(bench), str(baseline), distrust(result.environment, base.environment)
+    )
     return _Measured(
         measurements=result.measurements,
         matched=matched,
@@ -158,14 +187,3 @@ def _stored(
             *(f"{pairs.in_words(row)} is new and was not compared" for row in matched.new),
         ],
     )
-
-
-def _distrust(current: BenchResult, baseline: BenchResult) -> dict[str, str]:
-    """Say which verdicts a busy machine makes worthless: it slows down, and never up."""
-    found = {}
-    advice = "measure again on a quiet machine, or side by side with --against"
-    if was_busy(current.environment):
-        found["failed"] = f"other programs were running when it was measured; {advice}"
-    if was_busy(baseline.environment):
-        found["passed"] = f"other programs were running when the baseline was measured; {advice}"
-    return found

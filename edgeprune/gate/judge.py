@@ -45,16 +45,14 @@ def judge(
     """Compare latencies (ms, by round) of a model with those of its baseline.
 
     It fails only where the whole interval lies beyond the limit, and passes only where none of it
-    does. ``interleaved`` says that round k of both was measured side by side. Medians of two
-    separate runs must moreover agree with the rounds that were disturbed least: a neighbour that
-    was there in one run only is no regression, and hides none. ``seconds`` is for how long each
-    was measured.
+    does. ``interleaved`` says that round k of both was measured side by side. Two separate runs
+    must moreover agree with the rounds that were disturbed least: a neighbour that was there in
+    one run only is no regression, and hides none. ``seconds`` is for how long each was measured.
 
     Raises:
         ValueError: if there are fewer than two rounds, or an empty one.
     """
-    median = limit.percentile == 50
-    if interleaved and median:
+    if interleaved and limit.percentile == 50:
         ratio, ci95 = stats.round_by_round_ratio(current, baseline, seed=seed, resamples=resamples)
     else:
         ratio, ci95 = stats.ratio(
@@ -68,17 +66,17 @@ def judge(
     verdict = _verdict(ci95, limit.ratio)
     if verdict == "inconclusive":
         return Judgement(ratio, ci95, verdict, _longer(ratio, ci95, limit.ratio, seconds))
-    if median and not interleaved:
-        quiet = quiet_ratio(current, baseline)
+    if not interleaved:
+        quiet = quiet_ratio(current, baseline, limit.percentile)
         if (quiet > limit.ratio) != (verdict == "failed"):
             return Judgement(ratio, ci95, "inconclusive", _disagreement(ratio, quiet))
     return Judgement(ratio, ci95, verdict)
 
 
-def quiet_ratio(current: Sequence[Samples], baseline: Sequence[Samples]) -> float:
-    """Return the ratio of the medians of the rounds that were disturbed least."""
+def quiet_ratio(current: Sequence[Samples], baseline: Sequence[Samples], q: int) -> float:
+    """Return the ratio of the ``q``-th percentiles of the rounds that were disturbed least."""
     quiet = [
-        float(np.percentile([np.median(samples) for samples in rounds], QUIET_ROUNDS))
+        float(np.percentile([np.percentile(samples, q) for samples in rounds], QUIET_ROUNDS))
         for rounds in (current, baseline)
     ]
     return quiet[0] / quiet[1]
@@ -96,7 +94,7 @@ def _longer(ratio: float, ci95: tuple[float, float], limit: float, seconds: floa
     end = ci95[0] if ratio > limit else ci95[1]
     reach, distance = abs(math.log(end / ratio)), abs(math.log(limit / ratio))
     if distance * math.sqrt(LONGEST) <= reach:
-        return "so close to the limit that measuring longer will hardly settle it"
+        return "too close to the limit, or too noisy, for longer measuring to settle it"
     needed = math.ceil(seconds * (reach / distance) ** 2) + 1
     return f"measuring each for about {needed} s would settle it (--min-time {needed})"
 

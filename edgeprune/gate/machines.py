@@ -48,8 +48,22 @@ def differences(current: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
     return found
 
 
-def was_busy(environment: dict[str, Any]) -> bool:
-    """Tell whether other programs were running when the measurement began."""
+def distrust(current: dict[str, Any], baseline: dict[str, Any]) -> dict[str, str]:
+    """Return which verdicts on two runs are worth nothing, and why, from their environments.
+
+    Other programs make a model look slower, never faster: they cannot make a slow one pass, unless
+    they ran beside the baseline.
+    """
+    found = {}
+    advice = "measure again on a quiet machine, or side by side with --against"
+    if _was_busy(current):
+        found["failed"] = f"other programs were running when it was measured; {advice}"
+    if _was_busy(baseline):
+        found["passed"] = f"other programs were running when the baseline was measured; {advice}"
+    return found
+
+
+def _was_busy(environment: dict[str, Any]) -> bool:
     busy = environment.get("busy_cores")
     return isinstance(busy, int | float) and busy > BUSY_CORES
 

@@ -29,7 +29,7 @@ def table(findings: Sequence[Finding]) -> Table:
     parts = [_parts(finding) for finding in findings if finding.unit != "%"]
     varied = [index for index, values in enumerate(zip(*parts, strict=True)) if len({*values}) > 1]
     title = [part for index, part in enumerate(parts[0]) if index not in varied] if parts else []
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for finding in findings:
         own = "" if finding.unit == "%" else ", ".join(_parts(finding)[i] for i in varied)
         rows.append(
@@ -44,7 +44,7 @@ def table(findings: Sequence[Finding]) -> Table:
                 finding.verdict,
             )
         )
-    header = HEADER
+    header: tuple[str, ...] = HEADER
     if not varied:
         header, rows = header[:1] + header[2:], [row[:1] + row[2:] for row in rows]
     return Table(", ".join(title), header, rows)
@@ -79,7 +79,13 @@ def headline(result: CheckResult) -> str:
     }
     told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     strict = " (strict: inconclusive does not hold)" if result.strict else ""
-    return f"{'The check holds' if result.passed else 'The check does not hold'}: {told}{strict}."
+    if not result.passed:
+        verdict = "The check does not hold"
+    elif counts["inconclusive"]:
+        verdict = "Nothing failed, but not all is settled"
+    else:
+        verdict = "The check holds"
+    return f"{verdict}: {told}{strict}."
 
 
 def _parts(finding: Finding) -> tuple[str, ...]:
