@@ -16,6 +16,7 @@ NAMES = (
     "vit_base_speed",
     "family_costs",
     "reconstruction",
+    "gate_detector",
 )
 
 for name in sys.argv[1:] or NAMES:

@@ -8,6 +8,7 @@ from typing import Any
 # Imported on first use: ``edgeprune --help`` must not load torch.
 _EXPORTS = {
     "bench": "edgeprune.benchmarking",
+    "check": "edgeprune.gate",
     "evaluate": "edgeprune.training",
     "export": "edgeprune.exporting",
     "finetune": "edgeprune.training",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -52,7 +52,7 @@ def read_document(path: Path, kind: type[D], error: type[EdgepruneError]) -> D:
         raise error(f"{str(path)!r} does not exist") from None
     except IsADirectoryError:
         raise error(f"{str(path)!r} is a directory; a JSON file was expected") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as problem:
+    except ValueError as problem:  # JSONDecodeError, UnicodeDecodeError, an endless integer
         raise error(f"{str(path)!r} is not valid JSON: {problem}") from None
     return parse_document(raw, str(path), kind, error)
 
@@ -356,6 +356,18 @@ class Memory(Facts):
     device_peak: float | None
 
 
+class RawCalls(Facts):
+    """Latencies of single calls in the order in which they were taken.
+
+    ``rounds`` is how many calls of each round are kept, every ``every``-th; ``data`` is the base64
+    text of the zlib-compressed milliseconds, little-endian float32, all rounds one after another.
+    """
+
+    rounds: list[int]
+    every: int = 1
+    data: str
+
+
 class Measurement(Facts):
     """One model, runtime and batch size, measured in a process of its own.
 
@@ -383,6 +395,7 @@ class Measurement(Facts):
     stop: str | None = None
     rounds: int | None = None
     fingerprint: str | None = None
+    raw: RawCalls | None = None
 
 
 class Comparison(Facts):
@@ -404,4 +417,42 @@ class BenchResult(Document):
     environment: dict[str, Any]
     measurements: list[Measurement]
     comparisons: list[Comparison]
+    warnings: list[str] = []
+
+
+class Finding(Facts):
+    """One check of one model in one setting.
+
+    ``baseline`` and ``current`` are figures in ``unit``. ``limit`` is the largest ``ratio`` that is
+    accepted; for an accuracy, the lowest ``current``, null if that is not known. ``ci95`` is of the
+    ratio, or of the accuracy. ``note`` says what would settle an inconclusive finding.
+    """
+
+    model: str
+    metric: str
+    unit: str
+    baseline: float | None
+    current: float | None
+    ratio: float | None
+    ci95: tuple[float, float] | None
+    limit: float | None
+    verdict: Literal["passed", "failed", "inconclusive"]
+    runtime: str
+    device: str
+    precision: str
+    batch: int
+    threads: int
+    against: str | None = None
+    note: str | None = None
+
+
+class CheckResult(Document):
+    """What ``edgeprune check`` reports; ``interleaved`` tells if both were measured in one run."""
+
+    SCHEMA: ClassVar[str] = "edgeprune/check@1"
+
+    passed: bool
+    strict: bool
+    interleaved: bool | None
+    findings: list[Finding]
     warnings: list[str] = []

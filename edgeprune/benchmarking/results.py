@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeprune.benchmarking import context, stats
 from edgeprune.benchmarking.candidates import Source
+from edgeprune.benchmarking.raw import pack
 from edgeprune.benchmarking.rounds import Recording
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.workers import Peaks
@@ -95,6 +96,7 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
         stop=entry.recording.warmup.stop,
         rounds=len(entry.recording.rounds),
         fingerprint=loaded.fingerprint,
+        raw=pack(entry.recording.rounds),
     )
 
 

@@ -52,7 +52,7 @@ def median_interval(
         ValueError: if there are fewer than two rounds, or an empty one.
     """
     _check(rounds)
-    medians = _resampled_medians(rounds, _weights(len(rounds), seed, resamples))
+    medians = _resampled_percentiles(rounds, _weights(len(rounds), seed, resamples), 50)
     return _interval(medians, len(rounds))
 
 
@@ -65,20 +65,91 @@ def speedup(
 ) -> tuple[float, tuple[float, float]]:
     """Return how many times faster ``model`` is than ``baseline``, and the 95 % interval.
 
-    The ratio is that of the medians. Both sides of round k were measured next to each other, so
-    they are drawn together: what slowed a whole round down cancels out.
-
     Raises:
         ValueError: if the two have not the same number of rounds, fewer than two, or an empty one.
     """
-    _check(baseline)
-    _check(model)
-    if len(baseline) != len(model):
-        raise ValueError(f"{len(baseline)} rounds of the baseline, {len(model)} of the model")
-    weights = _weights(len(model), seed, resamples)
-    ratios = _resampled_medians(baseline, weights) / _resampled_medians(model, weights)
-    point = float(np.median(np.concatenate(baseline)) / np.median(np.concatenate(model)))
-    return point, _interval(ratios, len(model))
+    return ratio(baseline, model, seed=seed, resamples=resamples)
+
+
+def ratio(
+    over: Sequence[Samples],
+    under: Sequence[Samples],
+    *,
+    q: int = 50,
+    paired: bool = True,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> tuple[float, tuple[float, float]]:
+    """Return the ratio of the ``q``-th percentiles of ``over`` and ``under``, and its interval.
+
+    Where round k of both was measured side by side (``paired``), the two are drawn together: what
+    slowed a whole round down cancels out. Rounds of two separate runs are drawn apart, and the
+    interval is widened for what lasted several rounds (see :func:`_widening`).
+
+    Raises:
+        ValueError: if there are fewer than two rounds, or an empty one, or if paired rounds are
+            not of equal number.
+    """
+    _check(over)
+    _check(under)
+    if paired:
+        _check_pairs(over, under)
+    over_weights = _weights(len(over), seed, resamples)
+    under_weights = over_weights if paired else _weights(len(under), seed + 1, resamples)
+    ratios = _resampled_percentiles(over, over_weights, q) / _resampled_percentiles(
+        under, under_weights, q
+    )
+    point = float(np.percentile(np.concatenate(over), q) / np.percentile(np.concatenate(under), q))
+    low, high = _interval(ratios, min(len(over), len(under)))
+    if paired:
+        return point, (low, high)
+    widening = max(_widening(over, q), _widening(under, q))
+    return point, (point * (low / point) ** widening, point * (high / point) ** widening)
+
+
+def round_by_round_ratio(
+    over: Sequence[Samples], under: Sequence[Samples], *, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, tuple[float, float]]:
+    """Return the median over rounds of the ratio of their medians, and its interval.
+
+    For rounds that were measured side by side. Where another program runs half of the time,
+    pooled latencies have two humps and their median lies between them; the ratio within a round
+    does not care on which hump the round was.
+
+    Raises:
+        ValueError: as :func:`ratio` with paired rounds.
+    """
+    _check(over)
+    _check(under)
+    _check_pairs(over, under)
+    ratios = np.array(
+        [np.median(a) / np.median(b) for a, b in zip(over, under, strict=True)], dtype=np.float64
+    )
+    drawn = np.random.default_rng(seed).integers(0, len(ratios), (resamples, len(ratios)))
+    return float(np.median(ratios)), _interval(np.median(ratios[drawn], axis=1), len(ratios))
+
+
+def _check_pairs(over: Sequence[Samples], under: Sequence[Samples]) -> None:
+    if len(over) != len(under):
+        raise ValueError(f"{len(over)} rounds of the one, {len(under)} of the other")
+
+
+def _widening(rounds: Sequence[Samples], q: int) -> float:
+    """Return by how much rounds that resemble their neighbours widen an interval.
+
+    Of n values with lag-1 autocorrelation r, only n (1 - r) / (1 + r) count (Bayley and
+    Hammersley 1946, for an AR(1) process); r is corrected for its bias in short series
+    (Marriott and Pope 1954).
+    """
+    levels = np.log([np.percentile(samples, q) for samples in rounds])
+    levels -= levels.mean()
+    variance = float(levels @ levels)
+    if variance == 0.0:
+        return 1.0
+    found = float(levels[1:] @ levels[:-1]) / variance
+    found += (1 + 3 * found) / len(levels)
+    found = min(max(found, 0.0), 0.95)
+    return math.sqrt((1 + found) / (1 - found))
 
 
 def _check(rounds: Sequence[Samples]) -> None:
@@ -93,8 +164,8 @@ def _weights(rounds: int, seed: int, resamples: int) -> Samples:
     return counts.astype(np.float64)
 
 
-def _resampled_medians(rounds: Sequence[Samples], weights: Samples) -> Samples:
-    """Return the median of every resample, shape ``(resamples,)``.
+def _resampled_percentiles(rounds: Sequence[Samples], weights: Samples, q: int) -> Samples:
+    """Return the ``q``-th percentile of every resample, shape ``(resamples,)``.
 
     Instead of concatenating rounds again and again, count each round's samples per bin of the
     sorted pool once; a resample's counts are then a weighted sum of these.
@@ -113,11 +184,11 @@ def _resampled_medians(rounds: Sequence[Samples], weights: Samples) -> Samples:
         bins = bin_of[np.searchsorted(edges, position, side="right") - 1]
         row += np.bincount(bins, minlength=len(values))
     cumulated = np.cumsum(weights @ histograms, axis=1)
-    half = cumulated[:, -1:] / 2
-    lower = values[np.argmax(cumulated >= half, axis=1)]
-    upper = values[np.argmax(cumulated > half, axis=1)]
-    medians: Samples = (lower + upper) / 2
-    return medians
+    share = cumulated[:, -1:] * (q / 100)
+    lower = values[np.argmax(cumulated >= share, axis=1)]
+    upper = values[np.argmax(cumulated > share, axis=1)]
+    percentiles: Samples = (lower + upper) / 2
+    return percentiles
 
 
 def _interval(resampled: Samples, rounds: int) -> tuple[float, float]:

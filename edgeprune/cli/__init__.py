@@ -39,6 +39,7 @@ COMMANDS = (
     "evaluate",
     "export",
     "bench",
+    "check",
     "report",
     "data",
     "weights",

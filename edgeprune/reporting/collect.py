@@ -5,16 +5,13 @@ Only JSON is read here: neither weights nor torch are needed to write a report.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
-from edgeprune.errors import ArtifactError, EdgepruneError, ResultError
-from edgeprune.schema import ArtifactRecord, BenchResult, Document, read_document
-
-D = TypeVar("D", bound=Document)
+from edgeprune.errors import ArtifactError, ResultError
+from edgeprune.result_files import check_positive, read_bench, read_finite
+from edgeprune.schema import ArtifactRecord, BenchResult
 
 # As in edgeprune.artifact, which loads torch.
 RECORD_FILE = "edgeprune.json"
@@ -73,7 +70,7 @@ def collect(runs: Sequence[Path]) -> Collected:
             Artifact(path, label, _read_record(path / RECORD_FILE))
             for path, label in zip(directories, labels, strict=True)
         ],
-        benches=[Bench(path, _read_bench(path)) for path in _distinct(files)],
+        benches=[Bench(path, read_bench(path)) for path in _distinct(files)],
     )
 
 
@@ -129,53 +126,12 @@ def _labels(directories: Sequence[Path]) -> list[str]:
 
 
 def _read_record(path: Path) -> ArtifactRecord:
-    record = _read(path, ArtifactRecord, ArtifactError)
+    record = read_finite(path, ArtifactRecord, ArtifactError)
     for name, value in (
         ("dense.params", record.dense.params),
         ("dense.macs", record.dense.macs),
         ("pruned.params", record.pruned.params),
         ("pruned.macs", record.pruned.macs),
     ):
-        _positive(path, name, value, ArtifactError)
+        check_positive(path, name, value, ArtifactError)
     return record
-
-
-def _read_bench(path: Path) -> BenchResult:
-    result = _read(path, BenchResult, ResultError)
-    for index, measurement in enumerate(result.measurements):
-        p50 = measurement.latency_ms.p50
-        _positive(path, f"measurements.{index}.latency_ms.p50", p50, ResultError)
-    for index, comparison in enumerate(result.comparisons):
-        _positive(path, f"comparisons.{index}.speedup", comparison.speedup, ResultError)
-    return result
-
-
-def _read(path: Path, kind: type[D], error: type[EdgepruneError]) -> D:
-    try:
-        document = read_document(path, kind, error)
-    except OSError as problem:
-        raise error(f"{str(path)!r} cannot be read: {problem.strerror}") from None
-    except RecursionError:
-        raise error(f"{str(path)!r} is damaged: it is nested too deeply") from None
-    for where, number in _numbers(document.model_dump(), ""):
-        if not math.isfinite(number):
-            raise error(
-                f"{str(path)!r} is damaged: {where} is {number}; a finite number was expected"
-            )
-    return document
-
-
-def _positive(path: Path, where: str, number: float, error: type[EdgepruneError]) -> None:
-    if number <= 0:
-        raise error(f"{str(path)!r} is damaged: {where} is {number}; it must be above 0")
-
-
-def _numbers(value: Any, where: str) -> Iterator[tuple[str, float]]:
-    if isinstance(value, float):
-        yield where, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _numbers(item, f"{where}.{key}" if where else str(key))
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            yield from _numbers(item, f"{where}.{index}")

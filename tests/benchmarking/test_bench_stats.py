@@ -51,7 +51,7 @@ def test_a_resampled_median_is_that_of_the_joined_rounds(
         np.median(np.concatenate([np.tile(a, int(n)) for a, n in zip(arrays, row, strict=True)]))
         for row in weights
     ]
-    np.testing.assert_allclose(stats._resampled_medians(arrays, weights), expected)
+    np.testing.assert_allclose(stats._resampled_percentiles(arrays, weights, 50), expected)
 
 
 def test_many_samples_are_binned_with_little_loss() -> None:
@@ -62,7 +62,9 @@ def test_many_samples_are_binned_with_little_loss() -> None:
         np.median(np.concatenate([np.tile(a, int(n)) for a, n in zip(arrays, row, strict=True)]))
         for row in weights
     ]
-    np.testing.assert_allclose(stats._resampled_medians(arrays, weights), expected, rtol=1e-3)
+    np.testing.assert_allclose(
+        stats._resampled_percentiles(arrays, weights, 50), expected, rtol=1e-3
+    )
 
 
 def test_intervals_cover_the_truth_as_often_as_they_claim() -> None:
@@ -107,5 +109,5 @@ def test_t_quantiles_agree_with_the_table() -> None:
 def test_one_round_is_no_ground_for_an_interval() -> None:
     with pytest.raises(ValueError, match="two rounds"):
         stats.median_interval([np.ones(5)])
-    with pytest.raises(ValueError, match="3 rounds of the baseline, 2 of the model"):
+    with pytest.raises(ValueError, match="3 rounds of the one, 2 of the other"):
         stats.speedup([np.ones(2)] * 3, [np.ones(2)] * 2)

@@ -1,0 +1,191 @@
+"""``edgeprune check``: the gate of continuous integration."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeprune.cli import app, options
+from edgeprune.cli.render import quiet_stdout, show
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgeprune.schema import CheckResult
+
+NOT_HELD = 1
+STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
+
+
+@app.command("check")
+def check_command(
+    bench: Annotated[
+        Path, typer.Argument(metavar="BENCH.json", help="Written by bench -o BENCH.json.")
+    ],
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BASE.json",
+            help="An earlier result of the same machine. Default: the baseline inside BENCH.json.",
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL_OR_FILE",
+            help="Measure it and the model of BENCH.json now, interleaved: for machines that are"
+            " shared, or are not the same every time.",
+        ),
+    ] = None,
+    max_regression: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[METRIC:]P%",
+            help="Most that latency may grow: 10%, median:5%, p90:, p95: or p99:15%; repeatable."
+            " Default with a baseline: 10% of the median.",
+        ),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Least percent on the domain that was held out."),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None, typer.Option(metavar="X", help="Most points below the baseline.")
+    ] = None,
+    max_size_growth: Annotated[
+        str | None, typer.Option(metavar="P%", help="Most that the weights may grow.")
+    ] = None,
+    max_memory_growth: Annotated[
+        str | None, typer.Option(metavar="P%", help="Most that the peak memory may grow.")
+    ] = None,
+    evals: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--eval",
+            metavar="EVAL.json",
+            help="Accuracies, from eval --json; repeatable. Default: those of the artifacts.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Check this model of BENCH.json alone.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="What is inconclusive fails too (exit code 1).")
+    ] = False,
+    min_time: Annotated[
+        float,
+        typer.Option(metavar="S", help="With --against: seconds of timed calls per model."),
+    ] = 5.0,
+    max_time: Annotated[
+        float,
+        typer.Option(
+            metavar="S", help="What is inconclusive is measured again, twice as long, up to this."
+        ),
+    ] = 20.0,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write JUnit XML.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a Markdown summary.")
+    ] = None,
+    num_classes: options.NumClasses = None,
+    img_size: options.ImgSize = None,
+    weights: options.Weights = None,
+    seed: options.Seed = 0,
+    json_: options.Json = False,
+) -> None:
+    """Fail if a model became slower, larger or less accurate than is accepted.
+
+    A latency fails only if the whole 95 % interval of its ratio lies beyond the limit. Where the
+    interval straddles it, the finding is inconclusive and says what would settle it.
+
+    Exit codes: 0 nothing failed, 1 something did (with --strict also what is inconclusive), 2 bad
+    input or results of different machines, 3 a device is not here.
+    """
+    from edgeprune.files import check_output_file, write_text
+    from edgeprune.gate.limits import Limits
+    from edgeprune.gate.outputs import github_annotations
+    from edgeprune.gate.outputs import junit as as_junit
+    from edgeprune.gate.outputs import markdown as as_markdown
+    from edgeprune.gate.wording import sentence
+
+    limits = Limits.parse(
+        max_regression=max_regression or (),
+        min_accuracy=min_accuracy,
+        max_accuracy_drop=max_accuracy_drop,
+        max_size_growth=max_size_growth,
+        max_memory_growth=max_memory_growth,
+    )
+    outputs = [(path, form) for path, form in ((junit, as_junit), (markdown, as_markdown)) if path]
+    for path, _ in outputs:
+        check_output_file(path)
+    with quiet_stdout():
+        from edgeprune.gate import check
+        from edgeprune.progress import TerminalProgress
+
+        dense = None
+        if (num_classes, img_size, weights) != (None, None, None):
+            from edgeprune.model import DenseOptions
+
+            dense = DenseOptions(num_classes, img_size, False, weights, seed)
+        result = check(
+            bench,
+            baseline=baseline,
+            against=against,
+            limits=limits,
+            evals=evals or (),
+            strict=strict,
+            model=model,
+            dense=dense,
+            min_time_s=min_time,
+            max_time_s=max_time,
+            seed=seed,
+            progress=TerminalProgress(live=False),
+        )
+        for path, form in outputs:
+            write_text(path, form(result))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        # On stderr, where GitHub reads them too: stdout holds the result alone.
+        print("\n".join(github_annotations(result)), file=sys.stderr)
+    if json_:
+        for finding in result.findings:
+            if finding.verdict == "inconclusive":
+                print(f"warning: inconclusive: {sentence(finding)}", file=sys.stderr)
+    show(result, json_, lambda console: _table(console, result))
+    if not result.passed:
+        raise typer.Exit(NOT_HELD)
+
+
+def _table(console: Console, result: CheckResult) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgeprune.gate.wording import headline, sentence, table
+
+    shown = table(result.findings)
+    drawn = Table(
+        title=shown.title or None, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    for name in shown.header:
+        words = name in ("model", "setting", "metric", "verdict")
+        drawn.add_column(
+            Text(name),
+            justify="left" if words else "right",
+            no_wrap=name not in ("model", "setting"),
+            overflow="fold",
+        )
+    for *others, verdict in shown.rows:
+        drawn.add_row(*map(Text, others), Text(verdict, STYLES[verdict]))
+    console.print(drawn)
+    for finding in result.findings:
+        if finding.note:
+            line = f"{finding.verdict}: {sentence(finding)}"
+            console.print(Text(line, STYLES[finding.verdict]))
+    for warning in result.warnings:
+        console.print(Text(f"warning: {warning}", "yellow"))
+    console.print(Text(headline(result), "bold"))

@@ -1,0 +1,189 @@
+"""``check``: read, pair, judge, and say whether everything holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
+from edgeprune.errors import UsageError
+from edgeprune.gate import accuracy, pairs, speed
+from edgeprune.gate.limits import DEFAULT_REGRESSION, Limits
+from edgeprune.gate.machines import check_same_machine, distrust
+from edgeprune.gate.pairs import Matched
+from edgeprune.gate.remeasure import choose, remeasure
+from edgeprune.model import DenseOptions
+from edgeprune.progress import SILENT, Progress
+from edgeprune.result_files import read_bench
+from edgeprune.schema import BenchResult, CheckResult, Finding, Measurement
+
+# Measuring anew takes so long per model and setting, and twice as long again while it has settled
+# nothing, up to the second.
+MIN_TIME_S, MAX_TIME_S = 5.0, 20.0
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What is checked: the measurements, how they were paired, and what to warn of."""
+
+    measurements: list[Measurement]
+    matched: Matched
+    interleaved: bool | None
+    warnings: list[str]
+
+
+def check(
+    bench: str | Path,
+    *,
+    baseline: str | Path | None = None,
+    against: str | Path | None = None,
+    limits: Limits | None = None,
+    evals: Sequence[str | Path] = (),
+    strict: bool = False,
+    model: str | None = None,
+    dense: DenseOptions | None = None,
+    min_time_s: float = MIN_TIME_S,
+    max_time_s: float = MAX_TIME_S,
+    seed: int = 0,
+    progress: Progress = SILENT,
+    start: WorkerFactory = SubprocessWorker,
+) -> CheckResult:
+    """Check measurements against a baseline and limits.
+
+    Args:
+        bench: a result of ``edgeprune bench``.
+        baseline: an earlier one of the same machine. With neither this nor ``against``, models
+            are held against the baseline that was measured beside them in ``bench``.
+        against: a model; it and the model in ``bench`` are measured again, side by side.
+        limits: what is accepted; None means 10 % more median latency.
+        evals: results of ``edgeprune eval``, for models whose artifact does not say its accuracy.
+        strict: what is inconclusive does not hold.
+        model: which model of ``bench``; with ``against`` it must be one.
+        dense: how timm models are made, with ``against``.
+        min_time_s: seconds of timed calls per model and setting, with ``against``.
+        max_time_s: the most of them: what is inconclusive is measured again for twice as long.
+        seed: of the intervals and of the order in the rounds.
+        progress: where to show how far it is.
+        start: makes a worker from a job; another one stands in for the processes in tests.
+
+    Raises:
+        ResultError: if a result is missing, damaged, of another schema or of another machine.
+        UsageError: if options contradict each other, or there is nothing to check.
+        ModelError, ArtifactError, UnavailableError: as ``bench``, with ``against``.
+    """
+    if baseline is not None and against is not None:
+        raise UsageError("--baseline and --against exclude each other")
+    result = read_bench(Path(bench))
+    limits = _with_default(limits or Limits(), compares=baseline is not None or against is not None)
+    scores = accuracy.read_evals([Path(path) for path in evals])
+    if against is not None:
+        measured, findings = _settle(
+            lambda seconds: remeasure(
+                choose(result, str(bench), model),
+                against,
+                dense=dense,
+                min_time_s=seconds,
+                seed=seed,
+                progress=progress,
+                start=start,
+            ),
+            limits,
+            (min_time_s, max_time_s),
+            seed,
+            progress,
+        )
+    else:
+        result = _only(result, str(bench), model)
+        if baseline is not None:
+            measured = _stored(result, bench, baseline, model)
+        else:
+            measured = _interleaved([result], str(bench))
+        if limits.compares and not measured.matched.pairs:
+            raise UsageError(
+                f"{str(bench)!r} has no baseline to compare with",
+                hint="--baseline BASE.json, or --against MODEL_OR_FILE to measure both now",
+            )
+        findings = speed.compare(measured.matched, limits, seed=seed)
+    if limits.scores:
+        findings += accuracy.score(measured.measurements, measured.matched.pairs, limits, scores)
+    bad = {"failed", "inconclusive"} if strict else {"failed"}
+    return CheckResult(
+        passed=not any(finding.verdict in bad for finding in findings),
+        strict=strict,
+        interleaved=measured.interleaved,
+        findings=findings,
+        warnings=measured.warnings,
+    )
+
+
+def _with_default(limits: Limits, *, compares: bool) -> Limits:
+    """Add the limit on latency that holds unless others are given."""
+    if limits.latency or (limits != Limits() and not compares):
+        return limits
+    default = Limits.parse(max_regression=[DEFAULT_REGRESSION]).latency
+    return Limits(**{**vars(limits), "latency": default})
+
+
+def _only(result: BenchResult, name: str, model: str | None) -> BenchResult:
+    """Leave out all models but one and its baseline."""
+    if model is None:
+        return result
+    kept = {row.model for row in choose(result, name, model)}
+    comparisons = [row for row in result.comparisons if row.model == model]
+    kept |= {row.baseline for row in comparisons}
+    rows = [row for row in result.measurements if row.model in kept]
+    return result.model_copy(update={"measurements": rows, "comparisons": comparisons})
+
+
+def _interleaved(results: Sequence[BenchResult], name: str) -> _Measured:
+    matched = [pairs.within(result, name) for result in results]
+    found = [pair for one in matched for pair in one.pairs]
+    return _Measured(
+        measurements=[row for result in results for row in result.measurements],
+        matched=Matched(found, missing=[], new=[]),
+        interleaved=True if found else None,
+        warnings=[warning for result in results for warning in result.warnings],
+    )
+
+
+def _settle(
+    measure: Callable[[float], list[BenchResult]],
+    limits: Limits,
+    seconds: tuple[float, float],
+    seed: int,
+    progress: Progress,
+) -> tuple[_Measured, list[Finding]]:
+    """Measure until no ratio is inconclusive, or twice as long would be too long."""
+    spent, most = seconds
+    while True:
+        measured = _interleaved(measure(spent), "the new measurement")
+        findings = speed.compare(measured.matched, limits, seed=seed)
+        open_ = any(row.verdict == "inconclusive" and row.ci95 is not None for row in findings)
+        if not open_ or 2 * spent > most:
+            return measured, findings
+        spent *= 2
+        progress.say(f"inconclusive; measuring again, {spent:g} s per model")
+
+
+def _stored(
+    result: BenchResult, bench: str | Path, baseline: str | Path, model: str | None
+) -> _Measured:
+    base = read_bench(Path(baseline))
+    check_same_machine(result.environment, base.environment, str(bench), str(baseline))
+    if model is not None:
+        rows = [row for row in base.measurements if row.model == model]
+        base = base.model_copy(update={"measurements": rows})
+    matched = pairs.across(
+        result, base, str(bench), str(baseline), distrust(result.environment, base.environment)
+    )
+    return _Measured(
+        measurements=result.measurements,
+        matched=matched,
+        interleaved=False,
+        warnings=[
+            *(f"{bench}: {warning}" for warning in result.warnings),
+            *(f"{baseline}: {warning}" for warning in base.warnings),
+            *(f"{pairs.in_words(row)} is new and was not compared" for row in matched.new),
+        ],
+    )

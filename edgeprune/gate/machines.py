@@ -1,0 +1,77 @@
+"""Are two results of one machine? Latencies of two machines are never compared in silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeprune.benchmarking.context import BUSY_CORES
+from edgeprune.errors import ResultError
+
+FACTS = ("cpu", "machine", "available_cores", "cpu_limit", "governor")
+# It is what is under test.
+OWN_PACKAGE = "edgeprune"
+
+
+def check_same_machine(
+    current: dict[str, Any], baseline: dict[str, Any], current_name: str, baseline_name: str
+) -> None:
+    """Compare two environments.
+
+    Raises:
+        ResultError: naming what differs, or the result that does not say on which CPU it was made.
+    """
+    for environment, name in ((current, current_name), (baseline, baseline_name)):
+        if not environment.get("cpu"):
+            raise ResultError(f"{name!r} does not say on which CPU it was measured")
+    found = differences(current, baseline)
+    if found:
+        raise ResultError(
+            f"{current_name!r} and {baseline_name!r} were measured on different machines:"
+            f" {'; '.join(found)}",
+            hint="--against MODEL_OR_FILE measures both here and now, interleaved",
+        )
+
+
+def differences(current: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
+    """Return what differs between two environments and changes latencies."""
+    found = [
+        f"{name.replace('_', ' ')} {_text(current.get(name))} and {_text(baseline.get(name))}"
+        for name in FACTS
+        if current.get(name) != baseline.get(name)
+    ]
+    versions, others = _versions(current), _versions(baseline)
+    for package in sorted({*versions, *others} - {OWN_PACKAGE}):
+        if versions.get(package) != others.get(package):
+            found.append(
+                f"{package} {_text(versions.get(package))} and {_text(others.get(package))}"
+            )
+    return found
+
+
+def distrust(current: dict[str, Any], baseline: dict[str, Any]) -> dict[str, str]:
+    """Return which verdicts on two runs are worth nothing, and why, from their environments.
+
+    Other programs make a model look slower, never faster: they cannot make a slow one pass, unless
+    they ran beside the baseline.
+    """
+    found = {}
+    advice = "measure again on a quiet machine, or side by side with --against"
+    if _was_busy(current):
+        found["failed"] = f"other programs were running when it was measured; {advice}"
+    if _was_busy(baseline):
+        found["passed"] = f"other programs were running when the baseline was measured; {advice}"
+    return found
+
+
+def _was_busy(environment: dict[str, Any]) -> bool:
+    busy = environment.get("busy_cores")
+    return isinstance(busy, int | float) and busy > BUSY_CORES
+
+
+def _versions(environment: dict[str, Any]) -> dict[str, Any]:
+    versions = environment.get("versions")
+    return versions if isinstance(versions, dict) else {}
+
+
+def _text(value: object) -> str:
+    return "unknown" if value is None else str(value)

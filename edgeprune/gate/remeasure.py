@@ -1,0 +1,119 @@
+"""Measuring a model and its baseline again, side by side: the way on shared machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeprune.benchmarking import Candidate, bench
+from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
+from edgeprune.errors import ResultError, UsageError
+from edgeprune.gate.pairs import in_words
+from edgeprune.model import DenseOptions
+from edgeprune.progress import SILENT, Progress
+from edgeprune.schema import BenchResult, Measurement
+
+# What bench can measure.
+PRECISIONS = ("fp32",)
+
+
+def choose(result: BenchResult, name: str, model: str | None) -> list[Measurement]:
+    """Return the measurements of one model: the one that is named, or the only one.
+
+    The model that others are compared with is not the one that is meant.
+
+    Raises:
+        UsageError: if it is not clear which model is meant, or there is no such one.
+    """
+    baselines = {comparison.baseline for comparison in result.comparisons}
+    models = list(dict.fromkeys(row.model for row in result.measurements))
+    if model is None:
+        others = [found for found in models if found not in baselines]
+        if len(others) != 1:
+            raise UsageError(
+                f"--against compares one model, {name!r} holds {len(others)}:"
+                f" {', '.join(others) or 'none'}",
+                hint="--model NAME picks one",
+            )
+        model = others[0]
+    if model not in models:
+        raise UsageError(f"{name!r} holds no model {model!r}; accepted: {', '.join(models)}")
+    return [row for row in result.measurements if row.model == model]
+
+
+def remeasure(
+    wanted: Sequence[Measurement],
+    against: str | Path,
+    *,
+    dense: DenseOptions | None = None,
+    min_time_s: float,
+    seed: int = 0,
+    progress: Progress = SILENT,
+    start: WorkerFactory = SubprocessWorker,
+) -> list[BenchResult]:
+    """Measure a model and ``against`` interleaved, in every setting of ``wanted``.
+
+    Raises:
+        ResultError: if what lies where the model was is another model by now.
+        UsageError, ModelError, ArtifactError, UnavailableError: as :func:`bench`.
+    """
+    for row in wanted:
+        if row.estimated or row.precision not in PRECISIONS:
+            kind = "an estimate" if row.estimated else f"in {row.precision}"
+            raise UsageError(f"{in_words(row)} is {kind}, which cannot be measured again")
+    model = wanted[0].artifact or wanted[0].file or wanted[0].model
+    settings = {(row.runtime, row.device, row.threads): None for row in wanted}
+    results = []
+    for runtime, device, threads in settings:
+        rows = [
+            row
+            for row in wanted
+            if (row.runtime, row.device, row.threads) == (runtime, device, threads)
+        ]
+        result = bench(
+            [Candidate(model, dense)],
+            baseline=Candidate(str(against), dense),
+            runtime=runtime,
+            device=device,
+            batches=[row.batch for row in rows],
+            threads=threads,
+            min_time_s=min_time_s,
+            seed=seed,
+            progress=progress,
+            start=start,
+        )
+        results.append(_renamed(result, rows))
+    return results
+
+
+def _renamed(result: BenchResult, rows: Sequence[Measurement]) -> BenchResult:
+    """Give the model the name it had, and check that it is the same one."""
+    (name,) = {comparison.model for comparison in result.comparisons}
+    old = {row.batch: row for row in rows}
+    for row in result.measurements:
+        if row.model == name:
+            _check_same_model(row, old[row.batch])
+    wanted = rows[0].model
+    if any(row.model == wanted for row in result.measurements):
+        return result  # the baseline has it; the longer names tell them apart
+    return result.model_copy(
+        update={
+            "measurements": [
+                row.model_copy(update={"model": wanted}) if row.model == name else row
+                for row in result.measurements
+            ],
+            "comparisons": [row.model_copy(update={"model": wanted}) for row in result.comparisons],
+        }
+    )
+
+
+def _check_same_model(now: Measurement, then: Measurement) -> None:
+    for fact in ("macs", "params", "fingerprint"):
+        found, before = getattr(now, fact), getattr(then, fact)
+        if found is not None and before is not None and found != before:
+            raise ResultError(
+                f"{now.artifact or now.file or now.model!r} is not the model that was measured:"
+                f" {fact} {found} now, {before} then",
+                hint="bench it again; for a timm model, give the --img-size and --num-classes of"
+                " the bench",
+            )
