@@ -17,13 +17,23 @@ def read_bench(path: Path) -> BenchResult:
     """Read a bench result.
 
     Raises:
-        ResultError: if it is missing, damaged or of another schema, or if a latency or a speed-up
-            is not above 0.
+        ResultError: if it is missing, damaged or of another schema, or if a figure that can only be
+            above 0 is not.
     """
     result = read_finite(path, BenchResult, ResultError)
-    for index, measurement in enumerate(result.measurements):
-        p50 = measurement.latency_ms.p50
-        check_positive(path, f"measurements.{index}.latency_ms.p50", p50, ResultError)
+    for index, row in enumerate(result.measurements):
+        figures: dict[str, Any] = {
+            "batch": row.batch,
+            "threads": row.threads,
+            "samples": 1 if row.estimated else row.samples,
+            "throughput_ips": row.throughput_ips,
+            **{f"memory_mb.{name}": value for name, value in row.memory_mb},
+            **{f"latency_ms.{name}": value for name, value in row.latency_ms if name != "std"},
+        }
+        figures["latency_ms.ci95"] = min(row.latency_ms.ci95)
+        for name, value in figures.items():
+            if value is not None:
+                check_positive(path, f"measurements.{index}.{name}", value, ResultError)
     for index, comparison in enumerate(result.comparisons):
         check_positive(path, f"comparisons.{index}.speedup", comparison.speedup, ResultError)
     return result

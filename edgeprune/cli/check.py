@@ -94,6 +94,12 @@ def check_command(
     ] = None,
     num_classes: options.NumClasses = None,
     img_size: options.ImgSize = None,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained/--no-pretrained", help="Weights of dense timm models; speed is the same."
+        ),
+    ] = False,
     weights: options.Weights = None,
     seed: options.Seed = 0,
     json_: options.Json = False,
@@ -128,10 +134,10 @@ def check_command(
         from edgeprune.progress import TerminalProgress
 
         dense = None
-        if (num_classes, img_size, weights) != (None, None, None):
+        if (num_classes, img_size, weights, pretrained) != (None, None, None, False):
             from edgeprune.model import DenseOptions
 
-            dense = DenseOptions(num_classes, img_size, False, weights, seed)
+            dense = DenseOptions(num_classes, img_size, pretrained, weights, seed)
         result = check(
             bench,
             baseline=baseline,
@@ -150,7 +156,8 @@ def check_command(
             write_text(path, form(result))
     if os.environ.get("GITHUB_ACTIONS") == "true":
         # On stderr, where GitHub reads them too: stdout holds the result alone.
-        print("\n".join(github_annotations(result)), file=sys.stderr)
+        for line in github_annotations(result):
+            print(line, file=sys.stderr)
     if json_:
         for finding in result.findings:
             if finding.verdict == "inconclusive":

@@ -42,7 +42,7 @@ def fetch(known: KnownData, downloads: Path, *, progress: Progress = SILENT) -> 
     check_fetchable(known)
     try:
         if known.hub is not None:
-            return _fetch_hub(known.hub, downloads)
+            return _fetch_hub(known.hub)
         return [
             download(archive.url, downloads / archive.file, md5=archive.md5, progress=progress)
             for archive in known.archives
@@ -79,7 +79,7 @@ def by_hand(known: KnownData) -> str:
     )
 
 
-def _fetch_hub(hub: HubFiles, downloads: Path) -> list[Path]:
+def _fetch_hub(hub: HubFiles) -> list[Path]:
     load_pyarrow()  # before a gigabyte comes that could not be read
     try:
         from huggingface_hub import constants, snapshot_download
@@ -91,7 +91,7 @@ def _fetch_hub(hub: HubFiles, downloads: Path) -> list[Path]:
     if not constants.HF_HUB_OFFLINE:
         check_reachable(constants.ENDPOINT)  # the hub's client would try for half a minute
     try:
-        with explain_os_errors(downloads):
+        with explain_os_errors(Path(constants.HF_HUB_CACHE)):
             folder = snapshot_download(
                 hub.repo, repo_type="dataset", revision=hub.revision, allow_patterns=[hub.pattern]
             )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
-from edgeprune.errors import UsageError
+from edgeprune.errors import ResultError, UsageError
 from edgeprune.gate import accuracy, pairs, speed
 from edgeprune.gate.limits import DEFAULT_REGRESSION, Limits
 from edgeprune.gate.machines import check_same_machine, distrust
@@ -75,6 +76,10 @@ def check(
     if baseline is not None and against is not None:
         raise UsageError("--baseline and --against exclude each other")
     result = read_bench(Path(bench))
+    if not result.measurements:
+        raise ResultError(f"{str(bench)!r} holds no measurement")
+    if not (math.isfinite(max_time_s) and max_time_s > 0):
+        raise UsageError(f"max-time {max_time_s:g} is not accepted; seconds above 0 are")
     limits = _with_default(limits or Limits(), compares=baseline is not None or against is not None)
     scores = accuracy.read_evals([Path(path) for path in evals])
     if against is not None:

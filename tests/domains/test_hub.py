@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -171,3 +172,13 @@ def test_without_pyarrow_nothing_is_fetched(
         prepare("pacs", tmp_path / "out")
     assert caught.value.hint == "pip install 'edgeprune[hub]'"
     assert hub.asked == []
+
+
+def test_without_the_hubs_client_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KNOWN, "pacs", SMALL)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UnavailableError, match="'huggingface_hub', which is not inst") as caught:
+        prepare("pacs", tmp_path / "out")
+    assert caught.value.hint == "pip install 'edgeprune[hub]'"
