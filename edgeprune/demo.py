@@ -45,6 +45,8 @@ class Recipe:
         target: the drawing style that is held out.
         dense_steps: steps of fine-tuning the dense model.
         tuned_steps: steps of fine-tuning the pruned model, with the dense one as teacher.
+        dense_lr, tuned_lr: learning rates of both. A reconstructed model is near the dense one
+            already, and a high rate would first undo that.
         evaluations: evaluations on source validation in each fine-tuning.
         samples: calibration images.
         bench_s: seconds of timed calls per model and batch size.
@@ -55,6 +57,8 @@ class Recipe:
     target: str = "microsoft"
     dense_steps: int = 140
     tuned_steps: int = 200
+    dense_lr: float = 1e-4
+    tuned_lr: float = 5e-5
     evaluations: int = 4
     samples: int = 256
     bench_s: float = 4.0
@@ -165,7 +169,7 @@ class _Run:
             create(MODEL, options),
             self.dataset,
             self.split,
-            self._settings(self.recipe.dense_steps),
+            self._settings(self.recipe.dense_steps, self.recipe.dense_lr),
             output=self.output / "dense",
             resume=True,
             progress=self.progress,
@@ -201,16 +205,17 @@ class _Run:
             artifact.load(self.output / "pruned-50-untuned"),
             self.dataset,
             self.split,
-            self._settings(self.recipe.tuned_steps),
+            self._settings(self.recipe.tuned_steps, self.recipe.tuned_lr),
             output=self.output / "pruned-50",
             teacher=artifact.load(self.output / "dense"),
             resume=True,
             progress=self.progress,
         )
 
-    def _settings(self, steps: int) -> FinetuneSettings:
+    def _settings(self, steps: int, lr: float) -> FinetuneSettings:
         return FinetuneSettings(
             steps=steps,
+            lr=lr,
             eval_every=max(1, steps // self.recipe.evaluations),
             seed=self.recipe.seed,
         )
