@@ -50,7 +50,7 @@ def command(
         raise UsageError("eval needs images: --data ROOT, or --data emoji")
     with quiet_stdout():
         from edgeprune.domains import open_dataset
-        from edgeprune.loading import load_model
+        from edgeprune.loading import load_only
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
         from edgeprune.training import OnnxModel, choose_split, evaluate, open_onnx
@@ -60,7 +60,7 @@ def command(
         source = (
             open_onnx(Path(model))
             if model.endswith(".onnx")
-            else load_model(
+            else load_only(
                 model, DenseOptions(num_classes, img_size, pretrained, weights, seed or 0)
             )
         )

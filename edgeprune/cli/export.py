@@ -55,11 +55,11 @@ def command(
     check_output_directory(output, force=force)
     with quiet_stdout():
         from edgeprune.exporting import ExportSettings, export
-        from edgeprune.loading import load_model
+        from edgeprune.loading import load_only
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
 
-        source = load_model(model, DenseOptions(num_classes, img_size, pretrained, weights, seed))
+        source = load_only(model, DenseOptions(num_classes, img_size, pretrained, weights, seed))
         result = export(
             source,
             output,

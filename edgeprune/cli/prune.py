@@ -150,7 +150,7 @@ def command(
         raise UsageError("--data and --target go together: calibration uses the other domains")
     with quiet_stdout():
         from edgeprune import artifact, pruning
-        from edgeprune.loading import load_model
+        from edgeprune.loading import load_only
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
         from edgeprune.pruning.metrics import get_metric, require_data
@@ -178,7 +178,7 @@ def command(
         require_data(get_metric(settings.metric), data is not None)
         # A bar that redraws by itself would compete with what is measured.
         progress = TerminalProgress(live=settings.budget != "latency")
-        source = load_model(model, DenseOptions(num_classes, img_size, pretrained, weights, seed))
+        source = load_only(model, DenseOptions(num_classes, img_size, pretrained, weights, seed))
         widths = pruning.widths_of(saved, source) if saved else None
         calibration = recovery = None
         if data is not None and target is not None:

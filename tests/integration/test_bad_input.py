@@ -199,6 +199,24 @@ def test_odd_but_sound_images_are_read(
     assert '"schema": "edgeprune/prune@1"' in capsys.readouterr().out
 
 
+def test_what_is_said_about_a_dense_model_is_not_ignored_for_an_artifact(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact, weights = tmp_path / "artifact", tmp_path / "artifact" / "model.safetensors"
+    assert main(["prune", *VIT, "-o", str(artifact)]) == 0
+    capsys.readouterr()
+    for options, message in (
+        (["--num-classes", "5"], "--num-classes 5 is for a dense timm model"),
+        (["--img-size", "64"], "has 32"),
+        (["--weights", str(weights)], "has its own"),
+    ):
+        for command in (["prune"], ["export", "--onnx"]):
+            run = [*command, str(artifact), *options, "-o", str(tmp_path / "out")]
+            assert message in fails(capsys, tmp_path, run, 2)
+    same = ["--num-classes", "2", "--img-size", "32", "--dry-run"]
+    assert main(["prune", str(artifact), *same]) == 0
+
+
 def test_calibration_needs_an_image(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
