@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
@@ -14,24 +13,11 @@ from edgeprune.gate.limits import DEFAULT_REGRESSION, Limits
 from edgeprune.gate.machines import check_same_machine, distrust
 from edgeprune.gate.pairs import Matched
 from edgeprune.gate.remeasure import choose, remeasure
+from edgeprune.gate.settle import MAX_TIME_S, MIN_TIME_S, Measured, settle
 from edgeprune.model import DenseOptions
 from edgeprune.progress import SILENT, Progress
 from edgeprune.result_files import read_bench
-from edgeprune.schema import BenchResult, CheckResult, Finding, Measurement
-
-# Measuring anew takes so long per model and setting, and twice as long again while it has settled
-# nothing, up to the second.
-MIN_TIME_S, MAX_TIME_S = 5.0, 20.0
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What is checked: the measurements, how they were paired, and what to warn of."""
-
-    measurements: list[Measurement]
-    matched: Matched
-    interleaved: bool | None
-    warnings: list[str]
+from edgeprune.schema import BenchResult, CheckResult
 
 
 def check(
@@ -83,20 +69,22 @@ def check(
     limits = _with_default(limits or Limits(), compares=baseline is not None or against is not None)
     scores = accuracy.read_evals([Path(path) for path in evals])
     if against is not None:
-        measured, findings = _settle(
-            lambda seconds: remeasure(
-                choose(result, str(bench), model),
+        rows = choose(result, str(bench), model)
+
+        def measure(seconds: float, turn: int) -> Measured:
+            results = remeasure(
+                rows,
                 against,
                 dense=dense,
                 min_time_s=seconds,
-                seed=seed,
+                seed=seed + turn,
                 progress=progress,
                 start=start,
-            ),
-            limits,
-            (min_time_s, max_time_s),
-            seed,
-            progress,
+            )
+            return _interleaved(results, "the new measurement")
+
+        measured, findings = settle(
+            measure, limits, (min_time_s, max_time_s), seed=seed, progress=progress
         )
     else:
         result = _only(result, str(bench), model)
@@ -141,10 +129,10 @@ def _only(result: BenchResult, name: str, model: str | None) -> BenchResult:
     return result.model_copy(update={"measurements": rows, "comparisons": comparisons})
 
 
-def _interleaved(results: Sequence[BenchResult], name: str) -> _Measured:
+def _interleaved(results: Sequence[BenchResult], name: str) -> Measured:
     matched = [pairs.within(result, name) for result in results]
     found = [pair for one in matched for pair in one.pairs]
-    return _Measured(
+    return Measured(
         measurements=[row for result in results for row in result.measurements],
         matched=Matched(found, missing=[], new=[]),
         interleaved=True if found else None,
@@ -152,28 +140,9 @@ def _interleaved(results: Sequence[BenchResult], name: str) -> _Measured:
     )
 
 
-def _settle(
-    measure: Callable[[float], list[BenchResult]],
-    limits: Limits,
-    seconds: tuple[float, float],
-    seed: int,
-    progress: Progress,
-) -> tuple[_Measured, list[Finding]]:
-    """Measure until no ratio is inconclusive, or twice as long would be too long."""
-    spent, most = seconds
-    while True:
-        measured = _interleaved(measure(spent), "the new measurement")
-        findings = speed.compare(measured.matched, limits, seed=seed)
-        open_ = any(row.verdict == "inconclusive" and row.ci95 is not None for row in findings)
-        if not open_ or 2 * spent > most:
-            return measured, findings
-        spent *= 2
-        progress.say(f"inconclusive; measuring again, {spent:g} s per model")
-
-
 def _stored(
     result: BenchResult, bench: str | Path, baseline: str | Path, model: str | None
-) -> _Measured:
+) -> Measured:
     base = read_bench(Path(baseline))
     check_same_machine(result.environment, base.environment, str(bench), str(baseline))
     if model is not None:
@@ -182,7 +151,7 @@ def _stored(
     matched = pairs.across(
         result, base, str(bench), str(baseline), distrust(result.environment, base.environment)
     )
-    return _Measured(
+    return Measured(
         measurements=result.measurements,
         matched=matched,
         interleaved=False,

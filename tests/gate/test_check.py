@@ -20,8 +20,9 @@ from edgeprune.benchmarking.raw import MAX_CALLS, pack, unpack
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.workers import RecordedWorker
 from edgeprune.errors import EdgepruneError, ResultError, UsageError
-from edgeprune.gate import Limits, check
+from edgeprune.gate import Limits, check, pairs, speed
 from edgeprune.gate.outputs import github_annotations, junit, markdown
+from edgeprune.gate.settle import confirm
 from edgeprune.schema import CheckResult, EvalResult, RawCalls, parse_document
 
 MS = 1_000_000
@@ -215,7 +216,7 @@ def test_against_measures_both_now(against: Any) -> None:
     (found,) = result.findings
     assert (found.model, found.against, found.verdict) == ("net", "old", "failed")
     assert (found.current, found.baseline, found.ratio) == (6.0, 5.0, pytest.approx(1.2))
-    assert started == ["old 1", "net 1"]
+    assert started == ["old 1", "net 1"] * 2  # a failure is confirmed in new processes
     assert result.interleaved
 
 
@@ -224,6 +225,20 @@ def test_against_measures_longer_while_nothing_is_settled(against: Any) -> None:
     result, started = against({"net": restless, "old": [5.0]}, min_time_s=1, max_time_s=4)
     assert of(result) == [("net", "median", "inconclusive")]
     assert len(started) == 2 * 3
+
+
+def test_what_failed_in_one_pair_of_processes_only_is_inconclusive() -> None:
+    def finding(ratio: float) -> Any:
+        new, old = runs.measurement("net", 5 * ratio), runs.measurement("old", 5)
+        result = runs.bench(new, old, compare=(("net", "old"),))
+        limits = Limits.parse(max_regression=["10%"])
+        return speed.compare(pairs.within(result, "x"), limits)
+
+    (found,) = confirm(finding(1.3), finding(1.0))
+    assert (found.verdict, found.ratio) == ("inconclusive", pytest.approx(1.3, rel=0.01))
+    assert "the ratio was 1.0" in str(found.note)
+    assert confirm(finding(1.3), finding(1.2))[0].verdict == "failed"
+    assert confirm(finding(1.0), finding(1.3))[0].verdict == "passed"
 
 
 def test_against_refuses_another_model_of_the_same_name(against: Any) -> None:

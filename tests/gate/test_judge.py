@@ -57,7 +57,7 @@ def test_a_neighbour_of_one_run_is_no_regression_and_hides_none() -> None:
     slower = steady(6, seed=2)
     found = judge(slower, busy, TEN, interleaved=False, seconds=3.0)
     assert found.verdict == "inconclusive"
-    assert "least disturbed ones 1.2" in str(found.note)
+    assert "least disturbed ones 1.19x" in str(found.note)
 
 
 def test_what_hits_both_sides_of_a_round_cancels_out() -> None:
