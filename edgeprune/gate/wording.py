@@ -10,7 +10,7 @@ from edgeprune.schema import CheckResult, Finding
 HEADER = ("model", "setting", "metric", "baseline", "current", "ratio [95 %]", "limit", "verdict")
 NAMES = {
     "accuracy_drop": "accuracy drop",
-    "peak_rss": "peak memory",
+    "peak_rss": "memory",
     "device_peak": "device memory",
 }
 
