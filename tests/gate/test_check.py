@@ -316,6 +316,7 @@ def test_calls_are_kept_in_order_and_within_bounds() -> None:
     [
         {"rounds": [], "data": ""},
         {"rounds": [10**12], "data": ""},
+        {"rounds": [1] * 1001, "data": ""},
         {"rounds": [2, -1], "data": ""},
         {"rounds": [2], "data": "not base64!"},
         {"rounds": [2], "data": "AAAA"},
