@@ -67,7 +67,7 @@ def sentence(finding: Finding) -> str:
     if finding.ratio is not None:
         told += f", ratio {_ratio(finding)}"
     if finding.limit is not None:
-        told += f", limit {_limit(finding)}"
+        told += f", {_limit(finding)}"
     return f"{who}: {told}" + (f": {finding.note}" if finding.note else "")
 
 
@@ -119,4 +119,4 @@ def _ratio(finding: Finding) -> str:
 def _limit(finding: Finding) -> str:
     if finding.limit is None:
         return ""
-    return f"{finding.limit:.1f}" if finding.unit == "%" else f"{finding.limit:.4g}"
+    return f"min {finding.limit:.1f}" if finding.unit == "%" else f"max {finding.limit:.4g}"

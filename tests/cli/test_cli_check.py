@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,20 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[4].strip() == "half"
     median, weights = lines[5], lines[6]
     assert median.split()[:4] == ["median", "ms", "5", "6"]
-    assert median.split()[-2:] == ["1.1", "failed"]
-    assert weights.split() == ["weights", "MB", "80", "80", "1.000", "1.01", "passed"]
+    assert median.split()[-3:] == ["max", "1.1", "failed"]
+    assert weights.split() == ["weights", "MB", "80", "80", "1.000", "max", "1.01", "passed"]
+
+
+def test_no_runtime_is_loaded_to_compare_two_files() -> None:
+    code = (
+        "import sys; from edgeprune.cli import main;"
+        "main(['check', 'same.json', '--baseline', 'base.json']);"
+        "print([name for name in ('torch', 'onnxruntime', 'timm') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_json_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
