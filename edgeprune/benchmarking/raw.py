@@ -17,6 +17,7 @@ from edgeprune.schema import RawCalls
 MAX_CALLS = 16_384
 # What is read back may come from anyone; rounds may round up, so it is a little more.
 MAX_READ_CALLS = 4 * MAX_CALLS
+MAX_READ_ROUNDS = 1000
 DTYPE = np.dtype("<f4")
 
 
@@ -39,9 +40,12 @@ def unpack(raw: RawCalls) -> list[Samples]:
         ValueError: saying in what the data are damaged.
     """
     total = sum(raw.rounds)
-    if raw.every < 1 or min(raw.rounds, default=0) < 1 or total > MAX_READ_CALLS:
+    if raw.every < 1 or min(raw.rounds, default=0) < 1:
+        raise ValueError("rounds of at least one call were expected")
+    if total > MAX_READ_CALLS or len(raw.rounds) > MAX_READ_ROUNDS:
         raise ValueError(
-            f"rounds of at least one call and at most {MAX_READ_CALLS} calls were expected"
+            f"at most {MAX_READ_CALLS} calls in {MAX_READ_ROUNDS} rounds were expected,"
+            f" not {total} in {len(raw.rounds)}"
         )
     size = total * DTYPE.itemsize
     try:

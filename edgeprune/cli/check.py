@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -178,16 +178,19 @@ def _table(console: Console, result: CheckResult) -> None:
     drawn = Table(
         title=shown.title or None, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    for name in shown.header:
-        words = name in ("model", "setting", "metric", "verdict")
-        drawn.add_column(
-            Text(name),
-            justify="left" if words else "right",
-            no_wrap=name not in ("model", "setting"),
-            overflow="fold",
-        )
-    for *others, verdict in shown.rows:
-        drawn.add_row(*map(Text, others), Text(verdict, STYLES[verdict]))
+    # The model stands above its metrics instead of beside them: a terminal is narrow.
+    ahead = shown.header.index("metric")
+    drawn.add_column("model", overflow="fold")
+    for name in shown.header[ahead + 1 :]:
+        side: Literal["left", "right"] = "left" if name == "verdict" else "right"
+        drawn.add_column(Text(name), justify=side, no_wrap=True)
+    above: tuple[str, ...] = ()
+    for row in shown.rows:
+        if row[:ahead] != above:
+            above = row[:ahead]
+            drawn.add_row(Text(", ".join(part for part in above if part)))
+        *others, verdict = row[ahead + 1 :]
+        drawn.add_row(Text(f"  {row[ahead]}"), *map(Text, others), Text(verdict, STYLES[verdict]))
     console.print(drawn)
     for finding in result.findings:
         if finding.note:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
 from edgeprune.errors import ResultError, UsageError
@@ -14,10 +15,12 @@ from edgeprune.gate.machines import check_same_machine, distrust
 from edgeprune.gate.pairs import Matched
 from edgeprune.gate.remeasure import choose, remeasure
 from edgeprune.gate.settle import MAX_TIME_S, MIN_TIME_S, Measured, settle
-from edgeprune.model import DenseOptions
 from edgeprune.progress import SILENT, Progress
 from edgeprune.result_files import read_bench
 from edgeprune.schema import BenchResult, CheckResult
+
+if TYPE_CHECKING:
+    from edgeprune.model import DenseOptions
 
 
 def check(

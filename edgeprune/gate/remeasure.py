@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeprune.benchmarking import Candidate, bench
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
 from edgeprune.errors import ResultError, UsageError
 from edgeprune.gate.pairs import in_words
-from edgeprune.model import DenseOptions
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import BenchResult, Measurement
+
+if TYPE_CHECKING:
+    from edgeprune.model import DenseOptions
 
 # What bench can measure.
 PRECISIONS = ("fp32",)

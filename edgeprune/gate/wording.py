@@ -10,7 +10,7 @@ from edgeprune.schema import CheckResult, Finding
 HEADER = ("model", "setting", "metric", "baseline", "current", "ratio [95 %]", "limit", "verdict")
 NAMES = {
     "accuracy_drop": "accuracy drop",
-    "peak_rss": "peak memory",
+    "peak_rss": "memory",
     "device_peak": "device memory",
 }
 
@@ -67,7 +67,7 @@ def sentence(finding: Finding) -> str:
     if finding.ratio is not None:
         told += f", ratio {_ratio(finding)}"
     if finding.limit is not None:
-        told += f", limit {_limit(finding)}"
+        told += f", {_limit(finding)}"
     return f"{who}: {told}" + (f": {finding.note}" if finding.note else "")
 
 
@@ -119,4 +119,4 @@ def _ratio(finding: Finding) -> str:
 def _limit(finding: Finding) -> str:
     if finding.limit is None:
         return ""
-    return f"{finding.limit:.1f}" if finding.unit == "%" else f"{finding.limit:.4g}"
+    return f"min {finding.limit:.1f}" if finding.unit == "%" else f"max {finding.limit:.4g}"

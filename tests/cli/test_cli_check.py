@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,23 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "onnxruntime, cpu, fp32, 1 thread, batch 1"
     assert lines[2].split()[-2:] == ["limit", "verdict"]
-    median, weights = lines[4], lines[5]
-    assert median.split()[:5] == ["half", "median", "ms", "5", "6"]
-    assert median.split()[-2:] == ["1.1", "failed"]
-    assert weights.split() == ["half", "weights", "MB", "80", "80", "1.000", "1.01", "passed"]
+    assert lines[4].strip() == "half"
+    median, weights = lines[5], lines[6]
+    assert median.split()[:4] == ["median", "ms", "5", "6"]
+    assert median.split()[-3:] == ["max", "1.1", "failed"]
+    assert weights.split() == ["weights", "MB", "80", "80", "1.000", "max", "1.01", "passed"]
+
+
+def test_no_runtime_is_loaded_to_compare_two_files() -> None:
+    code = (
+        "import sys; from edgeprune.cli import main;"
+        "main(['check', 'same.json', '--baseline', 'base.json']);"
+        "print([name for name in ('torch', 'onnxruntime', 'timm') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_json_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -316,6 +316,7 @@ def test_calls_are_kept_in_order_and_within_bounds() -> None:
     [
         {"rounds": [], "data": ""},
         {"rounds": [10**12], "data": ""},
+        {"rounds": [1] * 1001, "data": ""},
         {"rounds": [2, -1], "data": ""},
         {"rounds": [2], "data": "not base64!"},
         {"rounds": [2], "data": "AAAA"},
@@ -348,7 +349,7 @@ def test_outputs_escape_what_a_name_may_hold(stored: Any) -> None:
     root = ElementTree.fromstring(junit(result))
     (suite,) = root
     assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
-    assert "limit 1.1" in str(suite[0][0].get("message"))
+    assert "max 1.1" in str(suite[0][0].get("message"))
     table = [line for line in markdown(result).splitlines() if line.startswith("|")]
     assert len(table) == 3
     assert "a\\|b &lt;i>&amp;" in table[2]
