@@ -51,6 +51,17 @@ IDS = [
     name + "".join(f"-{key}" for key in extra if key not in {**SMALL, **STAGES})
     for name, _, extra in CASES
 ]
+# One model of every kind, where all cases would take too long.
+ONE_OF_EACH = [
+    "vit_tiny_patch16_224",
+    "vit_small_patch14_reg4_dinov2",
+    "deit_tiny_distilled_patch16_224",
+    "beit_base_patch16_224",
+    "eva02_tiny_patch14_224",
+    "vit_small_patch16_dinov3",
+    "swin_tiny_patch4_window7_224",
+    "swinv2_tiny_window8_256",
+]
 CLASSES = 5
 DEPTH = 3
 
@@ -81,3 +92,9 @@ def timm_model(name: str, size: int, **extra: Any) -> nn.Module:
 def images(size: int, count: int = 4) -> torch.Tensor:
     """Random images ``(count, 3, size, size)``."""
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+def single_logits(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Logits; a distilled model gives those of both classifiers while it is trained."""
+    found = module(x)
+    return torch.stack(found).mean(0) if isinstance(found, tuple) else found

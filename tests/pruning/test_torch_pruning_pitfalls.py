@@ -17,7 +17,7 @@ import timm
 import torch
 import torch.nn.functional as F
 import torch_pruning as tp
-from models import CASES, CLASSES, IDS, images, made_small
+from models import CASES, CLASSES, IDS, ONE_OF_EACH, images, made_small
 from torch import nn
 
 from edgeprune import families
@@ -38,19 +38,7 @@ theirs = pytest.mark.skipif(
 )
 
 RATIOS = pytest.mark.parametrize("ratio", [0.5, 0.75, 0.9, 0.95])
-FAMILIES = pytest.mark.parametrize(
-    "name",
-    [
-        "vit_tiny_patch16_224",
-        "vit_small_patch14_reg4_dinov2",
-        "deit_tiny_distilled_patch16_224",
-        "beit_base_patch16_224",
-        "eva02_tiny_patch14_224",
-        "vit_small_patch16_dinov3",
-        "swin_tiny_patch4_window7_224",
-        "swinv2_tiny_window8_256",
-    ],
-)
+FAMILIES = pytest.mark.parametrize("name", ONE_OF_EACH)
 DEPTH = 4
 SIZE = 32
 IMAGE = images(SIZE, 1)
