@@ -14,6 +14,8 @@ NAMES = (
     "hessian_speed",
     "harness_agreement",
     "vit_base_speed",
+    "speedup_breakdown",
+    "round_to",
     "family_costs",
     "reconstruction",
     "gate_detector",

@@ -28,13 +28,13 @@ def run(threads: tuple[int, ...] = (1, 2), min_time_s: float = 4.0) -> dict[str,
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         for name in MODELS:
-            files = _export(name, Path(scratch))
+            files = export_pruned(name, Path(scratch))
             for count in threads:
                 rows += _measure(name, files, count, min_time_s)
     return {"name": "vit-base speed-up", "machine": machine(), "rows": rows}
 
 
-def _export(name: str, scratch: Path) -> dict[float, Path]:
+def export_pruned(name: str, scratch: Path) -> dict[float, Path]:
     """Write the dense file (key 0) and one per ratio."""
     files = {}
     for ratio in (0.0, *RATIOS):

@@ -57,7 +57,7 @@ def load(job: Job) -> OnnxSession:
             + ", ".join(onnxruntime.get_available_providers()),
             hint="pip install onnxruntime-gpu" if job.device == "cuda" else None,
         )
-    options = _options(onnxruntime, job)
+    options = session_options(onnxruntime, job)
     try:
         session = onnxruntime.InferenceSession(job.source, options, providers=[provider])
     except Exception as error:
@@ -74,7 +74,8 @@ def load(job: Job) -> OnnxSession:
     return prepared
 
 
-def _options(onnxruntime: Any, job: Job) -> Any:
+def session_options(onnxruntime: Any, job: Job) -> Any:
+    """Return the options with which every file of a job is loaded."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = job.threads
     options.inter_op_num_threads = 1
