@@ -134,10 +134,15 @@ def _frozen(module: nn.Module) -> Iterator[None]:
 def _visited(layers: dict[str, nn.Module], visit: Visit, batch: int) -> Iterator[None]:
     def hook(name: str) -> Callable[[nn.Module, Any, torch.Tensor], None]:
         def on_forward(layer: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-            x = by_image(inputs[0].detach(), batch)
+            seen = [by_image(inputs[0].detach(), batch)]
             if not output.requires_grad:  # the first layer: nothing before it is trained
                 output.requires_grad_(True)
-            output.register_hook(lambda gradient: visit(name, layer, x, by_image(gradient, batch)))
+
+            def on_backward(gradient: torch.Tensor) -> None:
+                # let go, as autograd does on its way back; the graph keeps this function to the end
+                visit(name, layer, seen.pop(), by_image(gradient, batch))
+
+            output.register_hook(on_backward)
 
         return on_forward
 
