@@ -59,14 +59,7 @@ def bench(
     ] = None,
     num_classes: options.NumClasses = None,
     img_size: options.ImgSize = None,
-    pretrained: Annotated[
-        bool,
-        typer.Option(
-            "--pretrained/--no-pretrained",
-            help="Weights of dense timm models: from the hub, or random. Speed does not depend on"
-            " them.",
-        ),
-    ] = False,
+    pretrained: options.PretrainedForSpeed = False,
     weights: options.Weights = None,
     seed: options.Seed = 0,
     json_: options.Json = False,
@@ -84,11 +77,7 @@ def bench(
         from edgeprune.benchmarking import bench as run
         from edgeprune.progress import TerminalProgress
 
-        dense = None
-        if (num_classes, img_size, weights, pretrained) != (None, None, None, False):
-            from edgeprune.model import DenseOptions
-
-            dense = DenseOptions(num_classes, img_size, pretrained, weights, seed)
+        dense = options.dense_if_asked(num_classes, img_size, pretrained, weights, seed)
         result = run(
             [Candidate(name, dense) for name in models],
             baseline=Candidate(baseline, dense) if baseline is not None else None,

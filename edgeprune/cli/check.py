@@ -94,12 +94,7 @@ def check_command(
     ] = None,
     num_classes: options.NumClasses = None,
     img_size: options.ImgSize = None,
-    pretrained: Annotated[
-        bool,
-        typer.Option(
-            "--pretrained/--no-pretrained", help="Weights of dense timm models; speed is the same."
-        ),
-    ] = False,
+    pretrained: options.PretrainedForSpeed = False,
     weights: options.Weights = None,
     seed: options.Seed = 0,
     json_: options.Json = False,
@@ -133,11 +128,7 @@ def check_command(
         from edgeprune.gate import check
         from edgeprune.progress import TerminalProgress
 
-        dense = None
-        if (num_classes, img_size, weights, pretrained) != (None, None, None, False):
-            from edgeprune.model import DenseOptions
-
-            dense = DenseOptions(num_classes, img_size, pretrained, weights, seed)
+        dense = options.dense_if_asked(num_classes, img_size, pretrained, weights, seed)
         result = check(
             bench,
             baseline=baseline,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from edgeprune.model import DenseOptions
 
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; all else goes to stderr.")
@@ -50,7 +53,34 @@ Pretrained = Annotated[
         "--pretrained/--no-pretrained", help="Start a dense timm model from its hub weights."
     ),
 ]
+# Where a model is only timed.
+PretrainedForSpeed = Annotated[
+    bool,
+    typer.Option(
+        "--pretrained/--no-pretrained",
+        help="Weights of dense timm models: from the hub, or random. Speed does not depend on"
+        " them.",
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option("--weights", metavar="FILE", help="Weights of a dense model, safetensors."),
 ]
+
+
+def dense_if_asked(
+    num_classes: int | None,
+    img_size: int | None,
+    pretrained: bool,
+    weights: Path | None,
+    seed: int,
+) -> DenseOptions | None:
+    """Return how dense models are made where models are only timed; None if nothing was asked.
+
+    Without it no command that takes ready files has to load torch.
+    """
+    if (num_classes, img_size, pretrained, weights) == (None, None, False, None):
+        return None
+    from edgeprune.model import DenseOptions
+
+    return DenseOptions(num_classes, img_size, pretrained, weights, seed)
