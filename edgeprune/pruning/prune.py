@@ -186,7 +186,7 @@ class _Pruning:
             self._refit_readers(graph, inner, stay)
         for group in inner:
             graph.cut(group, _removed(group, stay[group.name]))
-        move: Move = unmoved
+        move: Move = unmoved  # of the one stream there is; with several, none is aligned
         for group in narrowed:
             if group not in inner:
                 move = self._narrow_stream(graph, group, stay[group.name])
