@@ -69,8 +69,12 @@ def one_of(value: str, what: str, accepted: Iterable[str]) -> str:
     names = list(accepted)
     if value in names:
         return value
-    near = difflib.get_close_matches(value, names, n=1)
     raise UsageError(
-        f"unknown {what} {value!r}; accepted: {', '.join(names)}",
-        hint=f"did you mean {near[0]!r}?" if near else None,
+        f"unknown {what} {value!r}; accepted: {', '.join(names)}", hint=nearest(value, names)
     )
+
+
+def nearest(value: str, accepted: Iterable[str]) -> str | None:
+    """Return a hint that names the accepted value nearest to ``value``; None if none is near."""
+    near = difflib.get_close_matches(value, list(accepted), n=1)
+    return f"did you mean {near[0]!r}?" if near else None

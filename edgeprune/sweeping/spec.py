@@ -1,0 +1,181 @@
+"""The grid that a person writes down: ``SPEC.toml``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from edgeprune.errors import UsageError, nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Seed = int
+Options = dict[str, Any]
+
+
+class _Table(BaseModel):
+    """A table of the file; keys that it does not have are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSpec(_Table):
+    """One dense model: where it starts from, and what it is called in tables.
+
+    ``weights`` is a name of ``edgeprune weights list`` or a safetensors file; without it the
+    model starts from its hub weights, or with ``pretrained = false`` from random ones.
+    """
+
+    name: str
+    label: str = ""
+    img_size: int | None = Field(default=None, ge=1)
+    weights: str | None = None
+    pretrained: bool = True
+
+    @property
+    def title(self) -> str:
+        """What the model is called."""
+        return self.label or self.name
+
+
+class PruneSpec(_Table):
+    """A block of prunings: every metric with every ratio, all other settings alike.
+
+    ``finetune`` holds what differs here from the sweep's own ``[finetune]``; the remaining keys
+    are those of ``edgeprune prune``.
+    """
+
+    metrics: tuple[str, ...] = Field(min_length=1)
+    ratios: tuple[float, ...] = Field(min_length=1)
+    budget: str = "channels"
+    scope: str = "global"
+    cost: str | None = None
+    dims: tuple[str, ...] = ("embed", "heads", "mlp")
+    round_to: int = 8
+    max_ratio: float = 1.0
+    steps: int = 1
+    reconstruct: bool = True
+    samples: int = Field(default=256, ge=1)
+    finetune: Options = {}
+
+
+class BenchSpec(_Table):
+    """How the models are timed once all are trained."""
+
+    runtime: str = "onnxruntime"
+    device: str = "cpu"
+    batches: tuple[int, ...] = Field(default=(1,), min_length=1)
+    threads: int = Field(default=1, ge=1)
+    min_time: float = Field(default=3.0, gt=0)
+
+
+class SweepSpec(_Table):
+    """A sweep: models x prunings x targets x seeds.
+
+    Attributes:
+        name: heading of its tables.
+        data: ``emoji`` or a folder; a relative one is relative to the spec's file.
+        split: ``file`` or ``group``; None is the data set's own.
+        targets: domains that are held out, one after another; ``all`` is every one.
+        seeds: trial seeds; each decides split, classifier, batches and pruning.
+        dense: settings of fine-tuning the dense models, as of ``edgeprune finetune``.
+        finetune: settings of fine-tuning the pruned models.
+        teacher: distil from the dense model of the same target and seed.
+        bench: None leaves timing out.
+    """
+
+    name: str
+    data: str
+    split: str | None = None
+    targets: tuple[str, ...] | Literal["all"] = "all"
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
+    models: tuple[ModelSpec, ...] = Field(min_length=1)
+    prune: tuple[PruneSpec, ...] = ()
+    dense: Options = {}
+    finetune: Options = {}
+    teacher: bool = True
+    bench: BenchSpec | None = None
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        for seed in seeds:
+            if not 0 <= seed < 2**32:
+                raise ValueError(f"seed {seed} is not accepted; 0 to {2**32 - 1} is")
+        return seeds
+
+
+def read_spec(path: Path) -> SweepSpec:
+    """Read and validate a sweep's file.
+
+    Raises:
+        UsageError: if it is missing, no TOML, or has an unknown key (naming the nearest) or a
+            value that is not accepted.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"spec {str(path)!r} does not exist") from None
+    except IsADirectoryError:
+        raise UsageError(f"spec {str(path)!r} is a directory; a TOML file was expected") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"spec {str(path)!r} is not valid TOML: {error}") from None
+    spec = parse_spec(raw, path.name)
+    root = path.absolute().parent
+    return spec.model_copy(
+        update={
+            "data": _beside(spec.data, root),
+            "models": tuple(
+                model.model_copy(update={"weights": _beside(model.weights, root)})
+                for model in spec.models
+            ),
+        }
+    )
+
+
+def parse_spec(raw: Mapping[str, Any], name: str) -> SweepSpec:
+    """Validate a decoded spec; ``name`` is for messages. Raises UsageError."""
+    try:
+        return SweepSpec.model_validate(raw)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            key = str(first["loc"][-1])
+            accepted = sorted(_table_of(first["loc"]).model_fields)
+            raise UsageError(
+                f"spec {name!r}: unknown key {where!r}; accepted: {', '.join(accepted)}",
+                hint=nearest(key, accepted),
+            ) from None
+        raise UsageError(f"spec {name!r}: {where}: {_sentence(first)}") from None
+
+
+def _table_of(location: tuple[int | str, ...]) -> type[BaseModel]:
+    tables: dict[str, type[BaseModel]] = {
+        "models": ModelSpec,
+        "prune": PruneSpec,
+        "bench": BenchSpec,
+    }
+    return tables.get(str(location[0]), SweepSpec) if len(location) > 1 else SweepSpec
+
+
+def _sentence(problem: Any) -> str:
+    text = str(problem["msg"])
+    text = text.removeprefix("Value error, ")
+    value = problem.get("input")
+    simple = isinstance(value, str | int | float | bool)
+    return f"{value!r} is not accepted: {text}" if simple and repr(value) not in text else text
+
+
+def _beside(reference: str | None, root: Path) -> str | None:
+    """Make a relative path that exists beside the spec absolute; leave names as they are."""
+    if reference is None or not (root / reference).exists():
+        return reference
+    return str(root / reference)
