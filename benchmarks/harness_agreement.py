@@ -14,8 +14,7 @@ from typing import Any
 
 from benchmarks.record import machine
 from edgeprune.benchmarking import bench
-from edgeprune.benchmarking.workers import worker_environment
-from edgeprune.environment import available_cores
+from edgeprune.environment import available_cores, worker_environment
 from edgeprune.exporting.onnx import export_onnx
 from edgeprune.loading import load_model
 from edgeprune.model import DenseOptions

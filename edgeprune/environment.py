@@ -10,6 +10,16 @@ from pathlib import Path
 # What decides the numbers in an artifact; recorded in every one.
 ARTIFACT_PACKAGES = ("edgeprune", "torch", "timm", "torch-pruning")
 
+# Read by OpenMP, MKL, OpenBLAS, BLIS, NumExpr and Accelerate when they are loaded.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
 
 def version_of(package: str) -> str | None:
     """Return the installed version of a distribution, or None."""
@@ -44,3 +54,14 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def worker_environment(threads: int) -> dict[str, str]:
+    """Return the environment of a worker: the number of threads for every library it may load."""
+    return {
+        **os.environ,
+        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+        "MKL_DYNAMIC": "FALSE",
+        # Modules of the same name in the current directory must not be imported.
+        "PYTHONSAFEPATH": "1",
+    }

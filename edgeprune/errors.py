@@ -40,6 +40,10 @@ class OutputError(EdgepruneError):
     """The output path cannot be written."""
 
 
+class DiskFullError(OutputError):
+    """There is no space left where the output is to be written."""
+
+
 class PlanError(EdgepruneError):
     """A pruning plan cannot be met, or does not fit the model."""
 

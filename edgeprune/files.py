@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgeprune.errors import OutputError
+from edgeprune.errors import DiskFullError, OutputError
 
 CHUNK_BYTES = 1 << 20
 
@@ -133,7 +133,7 @@ def explain_os_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(f"no space left on the disk while writing {str(path)!r}") from error
+            raise DiskFullError(f"no space left on the disk while writing {str(path)!r}") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise OutputError(f"no permission to write {str(path)!r}") from error
         raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,16 +16,8 @@ from typing import IO, Any, Protocol
 
 from edgeprune import errors
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.environment import worker_environment
 
-# Read by OpenMP, MKL, OpenBLAS, BLIS, NumExpr and Accelerate when they are loaded.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
 EXIT_TIMEOUT_S = 5.0
 
 
@@ -210,14 +201,3 @@ class RecordedWorker:
         """Return the recorded peaks."""
         self.calls.append("peaks")
         return self._peaks
-
-
-def worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of a worker: the number of threads for every library it may load."""
-    return {
-        **os.environ,
-        **dict.fromkeys(THREAD_VARIABLES, str(threads)),
-        "MKL_DYNAMIC": "FALSE",
-        # Modules of the same name in the current directory must not be imported.
-        "PYTHONSAFEPATH": "1",
-    }

@@ -40,6 +40,7 @@ COMMANDS = (
     "export",
     "bench",
     "check",
+    "sweep",
     "report",
     "data",
     "weights",

@@ -70,3 +70,33 @@ class Row(Facts):
     state: State
     error: str | None = None
     result: TrialResult | None = None
+
+
+class SweepResult(Document):
+    """What ``edgeprune sweep`` reports."""
+
+    SCHEMA: ClassVar[str] = "edgeprune/sweep@1"
+
+    name: str
+    store: str
+    trials: int
+    done: int
+    failed: int
+    rows: list[Row]
+
+
+class PlannedTrial(Facts):
+    """A trial of a sweep, and whether its result is there."""
+
+    id: str
+    key: TrialKey
+    done: bool
+
+
+class SweepPlan(Document):
+    """What ``edgeprune sweep --dry-run`` reports."""
+
+    SCHEMA: ClassVar[str] = "edgeprune/sweep-plan@1"
+
+    name: str
+    trials: list[PlannedTrial]

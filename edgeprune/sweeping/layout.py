@@ -1,0 +1,36 @@
+"""Where everything of a sweep lies below its directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeprune.pretrained import weights_names
+from edgeprune.sweeping.spec import ModelSpec
+
+SPEC_FILE = "sweep.toml"
+LOCK_FILE = ".lock"
+RESULT_FILE = "trial.json"
+MODEL = "model"
+LOGS = "logs"
+
+
+def trial_directory(root: Path, identity: str) -> Path:
+    """Return the directory of a finished trial."""
+    return root / "trials" / identity
+
+
+def work_directory(root: Path, identity: str) -> Path:
+    """Return the directory of a trial that is under way."""
+    return root / "work" / identity
+
+
+def weights_file(root: Path, model: ModelSpec) -> Path | None:
+    """Return the file that a dense model starts from; None if it has none.
+
+    Weights by name are made ready once per sweep and image size.
+    """
+    if model.weights is None:
+        return None
+    if model.weights in weights_names():
+        return root / "weights" / f"{model.weights}-{model.img_size or 'default'}.safetensors"
+    return Path(model.weights)

@@ -1,0 +1,61 @@
+"""Timing the models of a sweep, once all are trained and nothing else runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeprune.benchmarking import Candidate, bench
+from edgeprune.progress import SILENT, Progress
+from edgeprune.schema import BenchResult
+from edgeprune.sweeping.results import Row
+from edgeprune.sweeping.spec import BenchSpec
+from edgeprune.sweeping.store import STORE_FILE, Store, read_store
+
+
+def time_models(settings: BenchSpec, store: Store, root: Path, progress: Progress = SILENT) -> None:
+    """Time, for every model of the grid, its dense and its pruned forms side by side.
+
+    Those of the first target and seed stand for all: a pruning of the same ratio leaves the
+    same widths or nearly so.
+    """
+    found = read_store(root / STORE_FILE)
+    for model in dict.fromkeys(row.key.model for row in found.rows):
+        rows = _first(found.rows, model)
+        if len(rows) < 2 or _timed(found.benches.get(model), rows):
+            continue
+        progress.say(f"timing {model}: {len(rows)} models")
+        candidates = [_candidate(root, row) for row in rows]
+        result = bench(
+            candidates[1:],
+            baseline=candidates[0],
+            runtime=settings.runtime,
+            device=settings.device,
+            batches=settings.batches,
+            threads=settings.threads,
+            min_time_s=settings.min_time,
+            progress=progress,
+        )
+        store.add_bench(model, result)
+
+
+def _first(rows: list[Row], model: str) -> list[Row]:
+    """The finished trials of the first target and seed of which the dense one is done."""
+    done = [row for row in rows if row.key.model == model and row.state == "done"]
+    dense = next((row for row in done if row.key.kind == "dense"), None)
+    if dense is None:
+        return []
+    place = (dense.key.target, dense.key.seed)
+    others = [row for row in done if (row.key.target, row.key.seed) == place and row != dense]
+    return [dense, *others]
+
+
+def _timed(bench: BenchResult | None, rows: list[Row]) -> bool:
+    if bench is None:
+        return False
+    timed = {measurement.fingerprint for measurement in bench.measurements}
+    return all(row.result is not None and row.result.fingerprint in timed for row in rows)
+
+
+def _candidate(root: Path, row: Row) -> Candidate:
+    assert row.result is not None  # it is done
+    return Candidate(str(root / row.result.artifact), label=row.id)

@@ -1,0 +1,162 @@
+"""One trial from beginning to end, in directories that a kill at any moment leaves sound.
+
+``work/<id>/`` holds what is under way: the pruned model, the state of fine-tuning, the tuned
+model. When all is there it becomes ``trials/<id>/`` in one step.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from edgeprune import artifact
+from edgeprune.domains import DomainDataset, Split, leave_one_out, open_dataset
+from edgeprune.environment import artifact_versions, available_cores, cpu_name
+from edgeprune.errors import ArtifactError, ResultError
+from edgeprune.files import explain_os_errors, write_text
+from edgeprune.model import DenseOptions, Model, create
+from edgeprune.pruning import calibrate, prune
+from edgeprune.schema import DGResult, FinetuneResult, PruneResult, read_document
+from edgeprune.sweeping.layout import (
+    MODEL,
+    RESULT_FILE,
+    trial_directory,
+    weights_file,
+    work_directory,
+)
+from edgeprune.sweeping.results import TrialResult, TrialSeconds
+from edgeprune.sweeping.trials import Trial
+from edgeprune.training import evaluate, finetune
+
+PRUNED = "pruned"
+PRUNE_FILE = "prune.json"
+FINETUNE_FILE = "finetune.json"
+
+
+def run_trial(trial: Trial, root: Path, data: str, threads: int) -> TrialResult:
+    """Do what is left of a trial below the sweep's directory ``root``, and return its result.
+
+    Raises:
+        EdgepruneError: whatever a step of it raises.
+    """
+    started = time.perf_counter()
+    work = work_directory(root, trial.id)
+    work.mkdir(parents=True, exist_ok=True)
+    run = _TrialRun(trial, root, data)
+    pruned = None
+    if trial.prune is not None:
+        pruned = run.pruned()
+    tuned = run.tuned(artifact.load(work / PRUNED) if pruned else run.dense())
+    result = _result(trial, work, pruned, tuned, threads, time.perf_counter() - started)
+    write_text(work / RESULT_FILE, result.to_json())
+    shutil.rmtree(work / PRUNED, ignore_errors=True)
+    done = trial_directory(root, trial.id)
+    with explain_os_errors(done):
+        done.parent.mkdir(exist_ok=True)
+        work.replace(done)
+    return result
+
+
+class _TrialRun:
+    """The steps of one trial; each leaves its file and is skipped where that is there."""
+
+    def __init__(self, trial: Trial, root: Path, data: str) -> None:
+        self.trial = trial
+        self.root = root
+        self.work = work_directory(root, trial.id)
+        self.dataset: DomainDataset = open_dataset(data)
+        self.split: Split = leave_one_out(
+            self.dataset, trial.key.target, by=trial.split, seed=trial.key.seed
+        )
+
+    def dense(self) -> Model:
+        """Make the dense model as it starts."""
+        model = self.trial.model
+        options = DenseOptions(
+            num_classes=len(self.dataset.classes),
+            img_size=model.img_size,
+            pretrained=model.pretrained,
+            weights=weights_file(self.root, model),
+            seed=self.trial.key.seed,
+        )
+        return create(model.name, options)
+
+    def pruned(self) -> PruneResult:
+        """Prune the dense model of the same target and seed, and score what is left."""
+        made = self.work / PRUNED
+        if artifact.is_artifact(made):
+            return read_document(self.work / PRUNE_FILE, PruneResult, ResultError)
+        model = self.teacher()
+        calibration = calibrate(
+            self.dataset,
+            self.split,
+            model.preprocess,
+            samples=self.trial.samples,
+            seed=self.trial.key.seed,
+        )
+        small = prune(model, self.trial.prune_settings(), calibration=calibration)
+        dg = evaluate(small.model, self.dataset, self.split).dg
+        write_text(self.work / PRUNE_FILE, small.result.to_json())
+        artifact.save(small.model.with_record(dg=dg), made)
+        return small.result
+
+    def teacher(self) -> Model:
+        """Load the dense model of the same target and seed."""
+        assert self.trial.needs is not None  # asked of pruned trials only
+        return artifact.load(trial_directory(self.root, self.trial.needs) / MODEL)
+
+    def tuned(self, model: Model) -> FinetuneResult:
+        """Fine-tune, from where an interrupted run stopped."""
+        made, facts = self.work / MODEL, self.work / FINETUNE_FILE
+        if artifact.is_artifact(made) and facts.is_file():
+            return read_document(facts, FinetuneResult, ResultError)
+        # Without its facts the model was written the moment before a kill.
+        shutil.rmtree(made, ignore_errors=True)
+        result = finetune(
+            model,
+            self.dataset,
+            self.split,
+            self.trial.finetune_settings(),
+            output=made,
+            teacher=self.teacher() if self.trial.teacher else None,
+            resume=True,
+        )
+        write_text(facts, result.to_json())
+        return result
+
+
+def _result(
+    trial: Trial,
+    work: Path,
+    pruned: PruneResult | None,
+    tuned: FinetuneResult,
+    threads: int,
+    seconds: float,
+) -> TrialResult:
+    record = artifact.read_record(work / MODEL)
+    prune_seconds = pruned.seconds.total if pruned else None
+    return TrialResult(
+        id=trial.id,
+        key=trial.key,
+        artifact=f"{trial_directory(Path(), trial.id) / MODEL}",
+        fingerprint=record.weights_sha256,
+        dense=record.dense,
+        pruned=record.pruned,
+        dg=tuned.dg,
+        untuned=_untuned(work) if pruned else None,
+        steps=tuned.steps,
+        best_step=tuned.best_step,
+        history=tuned.history,
+        seconds=TrialSeconds(prune=prune_seconds, finetune=tuned.seconds, total=seconds),
+        threads=threads,
+        machine={"cpu": cpu_name(), "cores": available_cores()},
+        versions=artifact_versions(),
+    )
+
+
+def _untuned(work: Path) -> DGResult:
+    dg = artifact.read_record(work / PRUNED).dg
+    if dg is None:
+        raise ArtifactError(f"{str(work / PRUNED)!r} has no accuracy")
+    return dg

@@ -1,0 +1,196 @@
+"""From a spec to its trials: what each one does, and which other one it needs first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from edgeprune.domains import DomainDataset, leave_one_out
+from edgeprune.errors import UsageError, one_of
+from edgeprune.files import sha256
+from edgeprune.pretrained import weights_names
+from edgeprune.pruning import PruneSettings
+from edgeprune.schema import Facts
+from edgeprune.sweeping.results import TrialKey
+from edgeprune.sweeping.spec import ModelSpec, PruneSpec, SweepSpec
+from edgeprune.training import FinetuneSettings
+
+DIGEST_LENGTH = 10
+# What the grid itself decides.
+_GRID = ("seed",)
+
+
+class Trial(Facts):
+    """One trial, as it travels to a worker.
+
+    ``needs`` is the id of the dense trial that it prunes and learns from. The id is made of
+    everything that decides the result, so that a changed spec makes new trials of what changed
+    and keeps the rest.
+    """
+
+    id: str
+    key: TrialKey
+    needs: str | None
+    model: ModelSpec
+    split: str | None
+    prune: dict[str, Any] | None
+    samples: int
+    finetune: dict[str, Any]
+    teacher: bool
+
+    def prune_settings(self) -> PruneSettings:
+        """Return how the dense model is pruned."""
+        assert self.prune is not None  # asked of pruned trials only
+        options = {**self.prune, "dims": tuple(self.prune["dims"])}
+        return PruneSettings(**options, seed=self.key.seed)
+
+    def finetune_settings(self) -> FinetuneSettings:
+        """Return how the model is fine-tuned."""
+        return finetune_settings(self.finetune, self.key.seed)
+
+
+def plan(spec: SweepSpec, dataset: DomainDataset) -> list[Trial]:
+    """Return every trial of a sweep, each after the one that it needs.
+
+    Raises:
+        UsageError: naming the value of the spec that is not accepted.
+        DataError: if a split of the data is not possible.
+    """
+    targets = dataset.domains if spec.targets == "all" else spec.targets
+    for target in targets:
+        one_of(target, "target", dataset.domains)
+    _check_titles(spec)
+    for target in targets:
+        for seed in spec.seeds:
+            leave_one_out(dataset, target, by=spec.split, seed=seed)
+    trials = [
+        trial
+        for seed in spec.seeds
+        for target in targets
+        for model in spec.models
+        for trial in _of_one_model(spec, dataset, model, target, seed)
+    ]
+    _check_distinct(trials)
+    # Dense models first: whatever comes after has most to choose from.
+    return sorted(trials, key=lambda trial: trial.needs is not None)
+
+
+def finetune_settings(options: Mapping[str, Any], seed: int) -> FinetuneSettings:
+    """Return the settings that a table of a spec names.
+
+    Raises:
+        UsageError: for an unknown key, naming the nearest, or a value that is not accepted.
+    """
+    accepted = [item.name for item in fields(FinetuneSettings) if item.name not in _GRID]
+    for name in options:
+        one_of(name, "setting of fine-tuning", accepted)
+    try:
+        return FinetuneSettings(**options, seed=seed)
+    except TypeError as error:
+        raise UsageError(f"a setting of fine-tuning has the wrong type: {error}") from None
+
+
+def _of_one_model(
+    spec: SweepSpec, dataset: DomainDataset, model: ModelSpec, target: str, seed: int
+) -> Iterator[Trial]:
+    common = {
+        "model": model.title,
+        "timm_name": model.name,
+        "data": dataset.name,
+        "target": target,
+        "seed": seed,
+    }
+    dense = _trial(
+        dataset,
+        TrialKey(kind="dense", **common),
+        needs=None,
+        model=model,
+        split=spec.split,
+        prune=None,
+        samples=0,
+        finetune=spec.dense,
+        teacher=False,
+    )
+    yield dense
+    for block in spec.prune:
+        for metric in block.metrics:
+            for ratio in block.ratios:
+                yield _trial(
+                    dataset,
+                    TrialKey(
+                        kind="pruned",
+                        **common,
+                        metric=metric,
+                        ratio=ratio,
+                        budget=block.budget,
+                        scope=block.scope,
+                    ),
+                    needs=dense.id,
+                    model=model,
+                    split=spec.split,
+                    prune=_prune_options(block, metric, ratio),
+                    samples=block.samples,
+                    finetune={**spec.finetune, **block.finetune},
+                    teacher=spec.teacher,
+                )
+
+
+def _prune_options(block: PruneSpec, metric: str, ratio: float) -> dict[str, Any]:
+    options = block.model_dump(exclude={"metrics", "ratios", "samples", "finetune"})
+    return {**options, "metric": metric, "ratio": ratio}
+
+
+def _trial(dataset: DomainDataset, key: TrialKey, **facts: Any) -> Trial:
+    """Make a trial, check its settings, and name it by what decides its result."""
+    decisive = {
+        "data": dataset.fingerprint,
+        **{name: value for name, value in facts.items() if name != "model"},
+        "model": _origin(facts["model"]),
+        "target": key.target,
+        "seed": key.seed,
+    }
+    text = json.dumps(decisive, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+    parts = [key.model, key.metric, key.ratio, key.budget, key.target, f"seed{key.seed}"]
+    words = [str(part) for part in parts if part is not None] + ([] if key.metric else ["dense"])
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.").lower()
+    trial = Trial(id=f"{slug}-{digest}", key=key, **facts)
+    trial.finetune_settings()
+    if trial.prune is not None:
+        trial.prune_settings()
+    return trial
+
+
+def _origin(model: ModelSpec) -> dict[str, Any]:
+    """Say what decides the weights that a model starts from; of a file that is what is in it."""
+    facts = model.model_dump(exclude={"label"})
+    if model.weights is None or model.weights in weights_names():
+        return facts
+    path = Path(model.weights)
+    if not path.is_file():
+        raise UsageError(
+            f"weights {model.weights!r} of model {model.title!r} are neither a file nor a name;"
+            f" names: {', '.join(weights_names())}"
+        )
+    return {**facts, "weights": sha256(path)}
+
+
+def _check_titles(spec: SweepSpec) -> None:
+    titles = [model.title for model in spec.models]
+    for title in titles:
+        if titles.count(title) > 1:
+            raise UsageError(
+                f"two models are called {title!r}", hint="give each a label of its own"
+            )
+
+
+def _check_distinct(trials: list[Trial]) -> None:
+    ids = [trial.id for trial in trials]
+    for identity in ids:
+        if ids.count(identity) > 1:
+            raise UsageError(f"the spec asks for the same trial twice: {identity}")
