@@ -12,6 +12,7 @@ LOCK_FILE = ".lock"
 RESULT_FILE = "trial.json"
 MODEL = "model"
 LOGS = "logs"
+TEACHERS = "teachers"
 
 
 def trial_directory(root: Path, identity: str) -> Path:

@@ -21,6 +21,7 @@ from edgeprune.schema import DGResult, FinetuneResult, PruneResult, read_documen
 from edgeprune.sweeping.layout import (
     MODEL,
     RESULT_FILE,
+    TEACHERS,
     trial_directory,
     weights_file,
     work_directory,
@@ -120,6 +121,7 @@ class _TrialRun:
             self.trial.finetune_settings(),
             output=made,
             teacher=self.teacher() if self.trial.teacher else None,
+            teacher_memory=self.root / TEACHERS,
             resume=True,
         )
         write_text(facts, result.to_json())

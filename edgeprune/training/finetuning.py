@@ -24,6 +24,7 @@ from edgeprune.training.compute import open_device, repeatable
 from edgeprune.training.evaluation import dg_result, warn_of_leaks
 from edgeprune.training.resume import open_resume
 from edgeprune.training.settings import FinetuneSettings
+from edgeprune.training.teacher_memory import TeacherMemory
 from edgeprune.training.trainer import Trainer, weights
 
 
@@ -35,6 +36,7 @@ def finetune(
     *,
     output: Path,
     teacher: Model | None = None,
+    teacher_memory: Path | None = None,
     resume: bool = False,
     force: bool = False,
     progress: Progress = SILENT,
@@ -53,6 +55,8 @@ def finetune(
         settings: see :class:`FinetuneSettings`.
         output: the artifact directory.
         teacher: a model of the same classes and images whose logits are matched as well.
+        teacher_memory: a directory where what the teacher says to each batch is kept for other
+            students of the same teacher, data, split, seed and batches.
         resume: continue an interrupted run, if there is one.
         force: replace an output that is not empty, or start an interrupted run over.
         progress: how progress is shown.
@@ -77,6 +81,8 @@ def finetune(
     job = _Job(model, teacher, dataset, split, settings)
     steps = settings.total_steps(job.images)
     trainer = Trainer(model.module, teacher.module if teacher else None, settings, steps, device)
+    if teacher_memory is not None:
+        trainer.memory = job.teacher_memory(teacher_memory)
     clock = _Clock()
     if resume and directory.exists():
         clock.before = directory.read(trainer, job.identity)
@@ -90,6 +96,8 @@ def finetune(
     try:
         with _kept_when_interrupted(trainer, checkpoint):
             dg = _train_and_score(job, trainer, checkpoint, progress)
+            if trainer.memory:
+                trainer.memory.save()
             _write(job, trainer, dg, output, force=force)
     except CheckError:
         directory.remove()
@@ -153,6 +161,17 @@ class _Job:
             "model": {"name": self.model.record.model, "weights": _fingerprint(self.model)},
             **self.made.model_dump(mode="json"),
         }
+
+    def teacher_memory(self, directory: Path) -> TeacherMemory:
+        """Open the memory of what the teacher says to the batches of this run."""
+        decisive = ("batch_size", "precision", "device")
+        identity = {
+            "teacher": self.made.options["teacher"],
+            "images": str(self.model.preprocess),
+            "data": self.made.model_dump(mode="json", include={"data", "seed", "versions"}),
+            **{name: self.made.options[name] for name in decisive},
+        }
+        return TeacherMemory(directory, identity)
 
     def training_images(self, progress: Progress) -> TrainingImages:
         samples, sizes = pooled(self.split.train)

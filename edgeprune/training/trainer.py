@@ -19,6 +19,7 @@ from edgeprune.training.evaluation import Tally, pool, predictor, tally
 from edgeprune.training.objective import objective
 from edgeprune.training.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.training.settings import FinetuneSettings
+from edgeprune.training.teacher_memory import TeacherMemory
 
 Tensors = dict[str, torch.Tensor]
 
@@ -34,6 +35,7 @@ class Trainer:
         train_seconds, evaluate_seconds: wall time of both moves.
         device: where it is trained.
         consistent: False while a move is changing the state.
+        memory: what the teacher said to the same batches before.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Trainer:
         self.train_seconds = 0.0
         self.evaluate_seconds = 0.0
         self.consistent = True
+        self.memory: TeacherMemory | None = None
 
     @property
     def best_point(self) -> HistoryPoint:
@@ -140,13 +143,23 @@ class Trainer:
             self.module.train()
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        teacher_logits = None
         with autocast(self.device, self._settings.precision):
-            if self._teacher is not None:
-                with torch.no_grad():
-                    teacher_logits = self._teacher(images).float()
+            teacher_logits = self._taught(images)
             logits = self.module(images).float()
         return objective(logits, labels, teacher_logits, self._settings)
+
+    def _taught(self, images: torch.Tensor) -> torch.Tensor | None:
+        """Return the teacher's logits for the batch of this step."""
+        if self._teacher is None:
+            return None
+        known = self.memory.recall(self.step) if self.memory else None
+        if known is not None:
+            return known.to(self.device)
+        with torch.no_grad():
+            logits: torch.Tensor = self._teacher(images).float()
+        if self.memory:
+            self.memory.keep(self.step, logits)
+        return logits
 
     def _last_evaluated(self) -> int:
         return self.history[-1].step if self.history else 0
