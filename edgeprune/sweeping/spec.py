@@ -145,7 +145,8 @@ def parse_spec(raw: Mapping[str, Any], name: str) -> SweepSpec:
     try:
         return SweepSpec.model_validate(raw)
     except ValidationError as problem:
-        first = problem.errors()[0]
+        # An unknown key first: it may be the cause of one that is missing.
+        first = min(problem.errors(), key=lambda found: found["type"] != "extra_forbidden")
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             key = str(first["loc"][-1])

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import fcntl
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from edgeprune.domains import open_dataset
 from edgeprune.environment import available_cores
-from edgeprune.errors import DiskFullError, OutputError, ResultError, UsageError
+from edgeprune.errors import OutputError, UsageError
 from edgeprune.files import explain_os_errors, write_text
 from edgeprune.pretrained import prepare_weights, weights_names
 from edgeprune.progress import SILENT, Progress
-from edgeprune.schema import read_document
-from edgeprune.sweeping.executor import Executor, Outcome, Site
+from edgeprune.sweeping.driver import Driver
+from edgeprune.sweeping.executor import Executor, Site
 from edgeprune.sweeping.layout import (
     LOCK_FILE,
     RESULT_FILE,
@@ -26,16 +24,11 @@ from edgeprune.sweeping.layout import (
     weights_file,
 )
 from edgeprune.sweeping.local import LocalExecutor
-from edgeprune.sweeping.results import PlannedTrial, SweepPlan, SweepResult, TrialResult
+from edgeprune.sweeping.results import PlannedTrial, SweepPlan, SweepResult
 from edgeprune.sweeping.spec import SweepSpec
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
 from edgeprune.sweeping.timing import time_models
-from edgeprune.sweeping.trials import Trial, plan
-
-# How often a trial is begun whose worker was lost each time.
-ATTEMPTS = 2
-
-MakeExecutor = Callable[[], Executor]
+from edgeprune.sweeping.trials import plan
 
 
 def sweep(
@@ -74,7 +67,7 @@ def sweep(
             write_text(output / SPEC_FILE, text)
         store = Store(output / STORE_FILE)
         try:
-            driver = _Driver(site, store, trials, progress)
+            driver = Driver(site, store, trials, progress)
             driver.take_stock(spec.name)
             _prepare_weights(spec, output, progress)
             driver.run(partial(_executor, site, workers, ray))
@@ -119,126 +112,12 @@ def summary(output: Path) -> SweepResult:
     )
 
 
-class _Driver:
-    """Hands out trials whose dense model is there, and writes down what comes back."""
-
-    def __init__(self, site: Site, store: Store, trials: Sequence[Trial], progress: Progress):
-        self._site = site
-        self._store = store
-        self._trials = {trial.id: trial for trial in trials}
-        self._progress = progress
-        self._done: set[str] = set()
-        self._failed: set[str] = set()
-        self._attempts: dict[str, int] = {}
-        self._seconds = 0.0
-
-    def take_stock(self, name: str) -> None:
-        """Find the trials that are done: their directories say so, whatever the store says."""
-        self._store.plan(((t.id, t.key) for t in self._trials.values()), name)
-        known = self._store.done()
-        for identity in self._trials:
-            path = trial_directory(self._site.root, identity) / RESULT_FILE
-            if not path.is_file():
-                if identity in known:
-                    self._store.mark(identity, "waiting")
-                continue
-            if identity not in known:
-                self._store.finish(read_document(path, TrialResult, ResultError))
-            self._done.add(identity)
-        if self._done:
-            self._progress.say(f"{len(self._done)} of {len(self._trials)} trials are done already")
-
-    def run(self, make: MakeExecutor) -> None:
-        """Do what is left."""
-        waiting = deque(t for t in self._trials.values() if t.id not in self._done)
-        if not waiting:
-            return
-        started = time.perf_counter()
-        before = len(self._done)
-        executor = make()
-        under_way: set[str] = set()
-        try:
-            while waiting or under_way:
-                while len(under_way) < executor.slots and (trial := self._next(waiting)):
-                    self._store.mark(trial.id, "running")
-                    executor.submit(trial)
-                    under_way.add(trial.id)
-                if not under_way:
-                    break
-                outcome = executor.wait()
-                under_way.discard(outcome.id)
-                if self._again(outcome):
-                    waiting.appendleft(self._trials[outcome.id])
-                    continue
-                self._settle(outcome, waiting)
-                self._say(outcome, before, time.perf_counter() - started)
-        finally:
-            executor.close()
-
-    def _next(self, waiting: deque[Trial]) -> Trial | None:
-        """Take the first trial that needs nothing, or whose dense model is done."""
-        for index, trial in enumerate(waiting):
-            if trial.needs is None or trial.needs in self._done:
-                del waiting[index]
-                return trial
-        return None
-
-    def _again(self, outcome: Outcome) -> bool:
-        """Tell whether a trial whose worker was lost is to be begun once more."""
-        self._attempts[outcome.id] = self._attempts.get(outcome.id, 0) + 1
-        again = outcome.lost and self._attempts[outcome.id] < ATTEMPTS
-        if again:
-            self._progress.say(f"{outcome.id}: {outcome.error}; it is gone on with")
-        return again
-
-    def _settle(self, outcome: Outcome, waiting: deque[Trial]) -> None:
-        if outcome.result is not None:
-            self._store.finish(outcome.result)
-            self._done.add(outcome.id)
-            return
-        if outcome.fatal:
-            raise DiskFullError(
-                f"the sweep stopped: {outcome.error}",
-                hint="what is done is kept; make room and start it again",
-            )
-        self._fail(outcome.id, outcome.error or "unknown")
-        for trial in [t for t in waiting if t.needs == outcome.id]:
-            waiting.remove(trial)
-            self._fail(trial.id, f"its dense model failed: {outcome.error}")
-
-    def _fail(self, identity: str, error: str) -> None:
-        self._store.mark(identity, "failed", error)
-        self._failed.add(identity)
-
-    def _say(self, outcome: Outcome, before: int, seconds: float) -> None:
-        ended = len(self._done) + len(self._failed)
-        left = len(self._trials) - ended
-        rest = seconds / max(1, ended - before) * left
-        if outcome.result is None:
-            what = f"failed: {outcome.error}"
-        else:
-            dg = outcome.result.dg
-            what = (
-                f"{dg.target_accuracy:.1f} % on {dg.target}, {outcome.result.seconds.total:.0f} s"
-            )
-        self._progress.say(
-            f"[{ended}/{len(self._trials)}] {outcome.id}: {what}; {_duration(rest)} left"
-        )
-
-
 def _executor(site: Site, workers: int, ray: str | None) -> Executor:
     if ray is None:
         return LocalExecutor(site, workers)
     from edgeprune.sweeping.ray import RayExecutor
 
     return RayExecutor(site, ray)
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "under a minute"
-    return f"about {minutes} min" if minutes < 120 else f"about {minutes / 60:.0f} h"
 
 
 def _prepare_weights(spec: SweepSpec, output: Path, progress: Progress) -> None:

@@ -76,8 +76,9 @@ def plan(spec: SweepSpec, dataset: DomainDataset) -> list[Trial]:
         for trial in _of_one_model(spec, dataset, model, target, seed)
     ]
     _check_distinct(trials)
-    # Dense models first: whatever comes after has most to choose from.
-    return sorted(trials, key=lambda trial: trial.needs is not None)
+    # Seed by seed, so that a sweep that is stopped has whole tables; dense models first in each.
+    order = {seed: index for index, seed in enumerate(spec.seeds)}
+    return sorted(trials, key=lambda trial: (order[trial.key.seed], trial.needs is not None))
 
 
 def finetune_settings(options: Mapping[str, Any], seed: int) -> FinetuneSettings:
@@ -150,6 +151,8 @@ def _trial(dataset: DomainDataset, key: TrialKey, **facts: Any) -> Trial:
     decisive = {
         "data": dataset.fingerprint,
         **{name: value for name, value in facts.items() if name != "model"},
+        # Without the labels that stand before the digest.
+        "needs": facts["needs"] and facts["needs"][-DIGEST_LENGTH:],
         "model": _origin(facts["model"]),
         "target": key.target,
         "seed": key.seed,

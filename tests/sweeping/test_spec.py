@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sweeping_helpers import SPEC, write_spec
+
+from edgeprune.domains import DomainDataset, open_dataset
+from edgeprune.errors import UsageError
+from edgeprune.sweeping import read_spec
+from edgeprune.sweeping.trials import plan
+from toy_domains import write_toy_domains
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> DomainDataset:
+    return open_dataset(str(write_toy_domains(tmp_path_factory.mktemp("data") / "toy")))
+
+
+def changed(folder: Path, old: str, new: str) -> Path:
+    assert old in SPEC
+    return write_spec(folder, text=SPEC.replace(old, new))
+
+
+def test_every_combination_is_one_trial_after_its_dense_one(
+    tmp_path: Path, toy: DomainDataset
+) -> None:
+    trials = plan(read_spec(write_spec(tmp_path)), toy)
+    assert len(trials) == 2 * 2 * (1 + 2)
+    assert len({trial.id for trial in trials}) == len(trials)
+    seen: set[str] = set()
+    for trial in trials:
+        assert trial.needs is None or trial.needs in seen
+        seen.add(trial.id)
+        if trial.needs:
+            dense = next(other for other in trials if other.id == trial.needs)
+            assert (dense.key.target, dense.key.seed) == (trial.key.target, trial.key.seed)
+            assert dense.key.kind == "dense"
+
+
+def test_all_targets_are_every_domain(tmp_path: Path, toy: DomainDataset) -> None:
+    path = changed(tmp_path, 'targets = ["day", "dusk"]\n', "")
+    assert {trial.key.target for trial in plan(read_spec(path), toy)} == set(toy.domains)
+
+
+def test_a_change_makes_new_trials_of_what_it_touches_alone(
+    tmp_path: Path, toy: DomainDataset
+) -> None:
+    before = {trial.id for trial in plan(read_spec(write_spec(tmp_path)), toy)}
+    more = {t.id for t in plan(read_spec(changed(tmp_path, "[0.5]", "[0.5, 0.75]")), toy)}
+    assert before < more
+    tuned = plan(read_spec(changed(tmp_path, "finetune = {{", "finetune = {{ lr = 2e-5,")), toy)
+    assert {t.id for t in tuned if t.needs is None} < before
+    assert not {t.id for t in tuned if t.needs is not None} & before
+    # Another dense model makes everything that comes of it another trial too.
+    dense = plan(read_spec(changed(tmp_path, "dense = {{", "dense = {{ lr = 2e-5,")), toy)
+    assert not {t.id for t in dense} & before
+
+
+def test_a_label_does_not_change_what_a_trial_is(tmp_path: Path, toy: DomainDataset) -> None:
+    named = plan(read_spec(write_spec(tmp_path)), toy)
+    other = plan(read_spec(changed(tmp_path, '"ViT-Ti"', '"tiny"')), toy)
+    assert [t.id[-10:] for t in named] == [t.id[-10:] for t in other]
+
+
+def test_the_same_weights_in_another_folder_are_the_same_trial(
+    tmp_path: Path, toy: DomainDataset
+) -> None:
+    ids = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "start.safetensors").write_bytes(b"weights")
+        path = changed(folder, "pretrained = false", 'weights = "start.safetensors"')
+        ids.append([trial.id for trial in plan(read_spec(path), toy)])
+    assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "hint"),
+    [
+        ("seeds", "seed", "unknown key 'seed'", "did you mean 'seeds'?"),
+        ("img_size", "image_size", "unknown key 'models.0.image_size'", "did you mean 'img_size'?"),
+        ("ratios", "ratio", "unknown key 'prune.0.ratio'", "did you mean 'ratios'?"),
+        ("[0, 1]", "[-1]", "seed -1 is not accepted", None),
+        ("[0, 1]", "[]", "seeds: Tuple should have at least 1 item", None),
+        ('name = "toy"', "", "name: Field required", None),
+        ("samples = 4", "samples = 0", "prune.0.samples: 0 is not accepted", None),
+        ('"toy"\ndata', "'toy\ndata", "not valid TOML", None),
+    ],
+)
+def test_a_spec_that_is_wrong_is_named(
+    tmp_path: Path, old: str, new: str, message: str, hint: str | None
+) -> None:
+    with pytest.raises(UsageError) as error:
+        read_spec(changed(tmp_path, old, new))
+    assert message in str(error.value)
+    assert error.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "hint"),
+    [
+        ('"day", "dusk"', '"day", "dust"', "unknown target 'dust'", "did you mean 'dusk'?"),
+        ('"l1"', '"lam"', "unknown metric 'lam'", "did you mean 'lamp'?"),
+        ("[0.5]", "[1.5]", "ratio 1.5 is not accepted", None),
+        ("batch_size", "batchsize", "unknown setting of fine-tuning", "did you mean 'batch_size'?"),
+        ("[0.5]", "[0.5, 0.5]", "the same trial twice", None),
+        ("pretrained = false", 'weights = "none"', "neither a file nor a name", None),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(
+    tmp_path: Path, toy: DomainDataset, old: str, new: str, message: str, hint: str | None
+) -> None:
+    spec = read_spec(changed(tmp_path, old, new))
+    with pytest.raises(UsageError) as error:
+        plan(spec, toy)
+    assert message in str(error.value)
+    if hint:
+        assert error.value.hint == hint
+
+
+def test_two_models_of_one_name_need_labels(tmp_path: Path, toy: DomainDataset) -> None:
+    model = SPEC[SPEC.index("[[models]]") : SPEC.index("[[prune]]")]
+    spec = read_spec(changed(tmp_path, "[[prune]]", model + "[[prune]]"))
+    with pytest.raises(UsageError, match="two models are called 'ViT-Ti'"):
+        plan(spec, toy)
+
+
+def test_a_spec_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        read_spec(tmp_path / "none.toml")
+    with pytest.raises(UsageError, match="is a directory"):
+        read_spec(tmp_path)
