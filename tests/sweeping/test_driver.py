@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from sweeping_helpers import FakeExecutor, write_spec
+from toy_domains import write_toy_domains
 
 from edgeprune.domains import open_dataset
 from edgeprune.errors import DiskFullError
@@ -15,7 +16,6 @@ from edgeprune.sweeping.executor import Outcome, Site
 from edgeprune.sweeping.results import Row
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
 from edgeprune.sweeping.trials import Trial, plan
-from toy_domains import write_toy_domains
 
 
 class Sweep:

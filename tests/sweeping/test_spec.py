@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from sweeping_helpers import SPEC, write_spec
+from toy_domains import write_toy_domains
 
 from edgeprune.domains import DomainDataset, open_dataset
 from edgeprune.errors import UsageError
 from edgeprune.sweeping import read_spec
 from edgeprune.sweeping.trials import plan
-from toy_domains import write_toy_domains
 
 
 @pytest.fixture(scope="module")

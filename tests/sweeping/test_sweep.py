@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 from sweeping_helpers import SPEC, write_spec
+from toy_domains import write_toy_domains
 
 from edgeprune.sweeping.layout import MODEL, trial_directory
 from edgeprune.sweeping.store import STORE_FILE, read_store
-from toy_domains import write_toy_domains
 
 COMMAND = (sys.executable, "-m", "edgeprune", "sweep")
 
