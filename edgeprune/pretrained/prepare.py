@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from edgeprune.errors import UnavailableError, UsageError, one_of
 from edgeprune.files import check_parent_writable, output_file, sha256
 from edgeprune.packages import find_package
 from edgeprune.pretrained.registry import RECIPES, Recipe
 from edgeprune.schema import Document, Facts
-
-if TYPE_CHECKING:
-    import torch
 
 SUFFIX = ".safetensors"
 
@@ -101,8 +98,8 @@ def check_request(name: str, output: Path, img_size: int | None = None) -> None:
 def prepare_weights(name: str, output: Path, *, img_size: int | None = None) -> WeightsPrepared:
     """Write the weights of a recipe as safetensors, atomically; ``--weights`` loads the file.
 
-    The position embedding is resampled to ``img_size`` pixels (bicubic, antialiased, as timm
-    does it); None keeps the size that the weights were trained at.
+    What depends on the image size is made for ``img_size`` pixels; None keeps the size that the
+    weights were trained at.
 
     Raises:
         UsageError, OutputError: as :func:`check_request`, or if the disk is full.
@@ -115,7 +112,7 @@ def prepare_weights(name: str, output: Path, *, img_size: int | None = None) -> 
     recipe = RECIPES[name]
     size = img_size or recipe.img_size
     package = find_package(recipe.module, recipe.distribution, "demo")
-    tensors = _resized(recipe.read(), recipe, size)
+    tensors = recipe.read(size)
     facts = {
         "name": recipe.name,
         "model": recipe.model,
@@ -142,18 +139,6 @@ def prepare_weights(name: str, output: Path, *, img_size: int | None = None) -> 
         bytes=output.stat().st_size,
         sha256=sha256(output),
     )
-
-
-def _resized(
-    tensors: dict[str, torch.Tensor], recipe: Recipe, img_size: int
-) -> dict[str, torch.Tensor]:
-    from timm.layers.pos_embed import resample_abs_pos_embed
-
-    side = img_size // recipe.patch_size
-    positions = resample_abs_pos_embed(
-        tensors["pos_embed"], [side, side], num_prefix_tokens=recipe.prefix_tokens
-    )
-    return tensors | {"pos_embed": positions.contiguous()}
 
 
 def _version(recipe: Recipe) -> str | None:

