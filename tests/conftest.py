@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 
 # Tests run two at a time on small machines; libraries must not each take every core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# Neither read what a person has cached nor leave anything there.
+CACHE = tempfile.mkdtemp(prefix="edgeprune-tests-")
+os.environ["EDGEPRUNE_CACHE"] = CACHE
+os.environ.pop("EDGEPRUNE_CACHE_GB", None)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def pytest_configure() -> None:

@@ -1,14 +1,16 @@
-"""Images in memory: decoded once, then handed out in batches."""
+"""Decoded images of one list of samples, handed out in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+import PIL
 import torch
 from PIL import Image
 
+from edgeprune.domains.cache import Pixels, decoded_images
 from edgeprune.domains.dataset import Sample
 from edgeprune.domains.images import read_image
 from edgeprune.domains.transforms import (
@@ -23,8 +25,8 @@ from edgeprune.progress import SILENT, Progress
 
 # Images up to this many times the model's size are kept as they are.
 KEEP_UP_TO = 1.25
-
-Pixels = npt.NDArray[np.uint8]
+# To be raised with every change of the pixels that decoding gives: cached ones are made anew.
+DECODING = "1"
 
 
 class ImageStore:
@@ -74,18 +76,26 @@ class ImageStore:
 def load_images(
     samples: Sequence[Sample], preprocess: Preprocess, *, progress: Progress = SILENT
 ) -> ImageStore:
-    """Decode every image once.
+    """Decode every image once, or map what an earlier command decoded.
 
     Raises:
         DataError: naming the first image that cannot be read.
     """
     size = preprocess.img_size
     resampling = filter_of(preprocess.interpolation)
-    pixels: list[Pixels] = []
-    for sample in progress.track(samples, "reading images", len(samples)):
-        image = cut_strip(read_image(sample.path))
+
+    def decode(path: Path) -> Pixels:
+        image = cut_strip(read_image(path))
         if min(image.size) > KEEP_UP_TO * size:
             image = fit(image, size, resampling)
-        pixels.append(np.array(image))
+        return np.array(image)
+
+    recipe = {
+        "decoding": DECODING,
+        "pillow": PIL.__version__,
+        "img_size": str(size),
+        "interpolation": preprocess.interpolation,
+    }
+    pixels = decoded_images(samples, decode, recipe, progress)
     labels = torch.tensor([sample.label for sample in samples], dtype=torch.int64)
     return ImageStore(pixels, labels, preprocess)
