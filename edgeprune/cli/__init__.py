@@ -43,6 +43,7 @@ COMMANDS = (
     "report",
     "data",
     "weights",
+    "recipes",
     "devices",
     "doctor",
 )

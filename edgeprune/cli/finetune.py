@@ -24,36 +24,61 @@ def command(
     data: options.Data = None,
     target: options.Target = None,
     split: options.Split = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Settings from 'edgeprune recipes list', or a .toml file; options given here win.",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the training images. Default: 10.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of epochs.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images per step, over all domains.")] = 32,
-    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-4,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per step, over all domains. Default: 32.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate. Default: 1e-4.")] = None,
     teacher: Annotated[
         str | None,
         typer.Option(metavar="ARTIFACT", help="Model whose logits are matched as well."),
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, bf16 or fp16. Default: fp32.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cpu.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run, if there is one.")
     ] = False,
-    warmup: Annotated[float, typer.Option(help="Share of the steps with rising rate.")] = 0.1,
+    warmup: Annotated[
+        float | None, typer.Option(help="Share of the steps with rising rate. Default: 0.1.")
+    ] = None,
     layer_decay: Annotated[
-        float, typer.Option(help="Factor on the rate per block away from the classifier.")
-    ] = 1.0,
-    weight_decay: Annotated[float, typer.Option(help="Of linear and convolution weights.")] = 0.05,
-    label_smoothing: Annotated[float, typer.Option(help="Mass spread over all classes.")] = 0.1,
-    clip_norm: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = 1.0,
-    distill_weight: Annotated[float, typer.Option(help="Share of the teacher in the loss.")] = 0.7,
-    temperature: Annotated[float, typer.Option(help="Softens the logits compared.")] = 2.0,
+        float | None,
+        typer.Option(help="Factor on the rate per block away from the classifier. Default: 1.0."),
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Of linear and convolution weights. Default: 0.05.")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Mass spread over all classes. Default: 0.1.")
+    ] = None,
+    clip_norm: Annotated[
+        float | None, typer.Option(help="Largest norm of the gradient. Default: 1.0.")
+    ] = None,
+    distill_weight: Annotated[
+        float | None, typer.Option(help="Share of the teacher in the loss. Default: 0.7.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Softens the logits compared. Default: 2.0.")
+    ] = None,
     eval_every: Annotated[
         int | None, typer.Option(help="Steps between evaluations. Default: five in all.")
     ] = None,
     checkpoint_every: Annotated[
-        int, typer.Option(help="Steps between writes of what --resume needs.")
-    ] = 100,
+        int | None,
+        typer.Option(help="Steps between writes of what --resume needs. Default: 100."),
+    ] = None,
     num_classes: options.NumClasses = None,
     img_size: options.ImgSize = None,
     pretrained: options.Pretrained = True,
@@ -71,10 +96,12 @@ def command(
         from edgeprune.loading import load_model
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
-        from edgeprune.training import FinetuneSettings, finetune
+        from edgeprune.training import finetune
         from edgeprune.training.compute import open_device
+        from edgeprune.training.recipes import NONE, load_recipe
 
-        settings = FinetuneSettings(
+        chosen = load_recipe(recipe) if recipe else NONE
+        settings = chosen.with_given(
             steps=steps,
             epochs=epochs,
             batch_size=batch_size,
@@ -92,7 +119,7 @@ def command(
             device=device,
             seed=seed,
         )
-        open_device(device, precision)
+        open_device(settings.device, settings.precision)
         dataset = open_dataset(data)
         if target is None:
             raise UsageError(
