@@ -72,8 +72,15 @@ def command(
     temperature: Annotated[
         float | None, typer.Option(help="Softens the logits compared. Default: 2.0.")
     ] = None,
+    average: Annotated[
+        str | None, typer.Option(help="Of the weights: none, ema or swad. Default: none.")
+    ] = None,
+    ema_decay: Annotated[
+        float | None, typer.Option(help="Highest decay of the moving average. Default: 0.999.")
+    ] = None,
     eval_every: Annotated[
-        int | None, typer.Option(help="Steps between evaluations. Default: five in all.")
+        int | None,
+        typer.Option(help="Steps between evaluations. Default: five in all, fifty with swad."),
     ] = None,
     checkpoint_every: Annotated[
         int | None,
@@ -113,6 +120,8 @@ def command(
             clip_norm=clip_norm,
             distill_weight=distill_weight,
             temperature=temperature,
+            average=average,
+            ema_decay=ema_decay,
             eval_every=eval_every,
             checkpoint_every=checkpoint_every,
             precision=precision,
@@ -151,11 +160,13 @@ def _table(console: Console, result: FinetuneResult) -> None:
     for name in ("step", "loss", "source validation"):
         history.add_column(name, justify="right")
     for point in result.history:
-        best = "bold" if point.step == result.best_step else None
+        best = "bold" if point.step == result.best_step and not result.averaged_steps else None
         cells = (str(point.step), f"{point.loss:.3f}", f"{point.source_val:.1f} %")
         history.add_row(*cells, style=best)
     console.print(history)
-    console.print(accuracy_table(f"Accuracy of step {result.best_step}", result.dg))
+    steps = result.averaged_steps
+    what = f"the average of steps {steps[0]} to {steps[1]}" if steps else f"step {result.best_step}"
+    console.print(accuracy_table(f"Accuracy of {what}", result.dg))
     seconds = result.seconds
     console.print(
         f"{seconds.total:.1f} s (training {seconds.train:.1f} s, evaluation"

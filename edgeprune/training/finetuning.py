@@ -19,12 +19,13 @@ from edgeprune.files import check_output_directory
 from edgeprune.model import Model, check_classes
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import DGResult, FinetuneResult, FinetuneSeconds, Made
+from edgeprune.training.averaging import weights
 from edgeprune.training.batches import TrainingImages, pooled, prefetched
 from edgeprune.training.compute import open_device, repeatable
 from edgeprune.training.evaluation import dg_result, warn_of_leaks
 from edgeprune.training.resume import open_resume
 from edgeprune.training.settings import FinetuneSettings
-from edgeprune.training.trainer import Trainer, weights
+from edgeprune.training.trainer import Trainer
 
 
 def finetune(
@@ -41,10 +42,10 @@ def finetune(
 ) -> FinetuneResult:
     """Fine-tune a copy of ``model`` on the source domains and write it as an artifact.
 
-    The weights of the best evaluation on the source domains' validation images are kept; the
-    target is scored once, with those. Until ``output`` is complete, the state of the run lies
-    in ``<output>.resume``; with ``resume`` an interrupted run continues from there and ends
-    with the same weights as one that was never interrupted.
+    The weights of the best evaluation on the source domains' validation images are kept, or the
+    average that ``settings`` asks for; the target is scored once, with those. Until ``output`` is
+    complete, the state of the run lies in ``<output>.resume``; with ``resume`` an interrupted run
+    continues from there and ends with the same weights as one that was never interrupted.
 
     Args:
         model: the dense or pruned model.
@@ -95,11 +96,13 @@ def finetune(
         directory.remove()
         raise
     directory.remove()
+    averaged = trainer.average.steps
     return FinetuneResult(
         artifact=str(output),
         model=model.record.model,
-        steps=steps,
-        best_step=trainer.best_point.step,
+        steps=trainer.step,
+        best_step=averaged[1] if averaged else trainer.best_point.step,
+        averaged_steps=averaged,
         seconds=FinetuneSeconds(
             train=trainer.train_seconds,
             evaluate=trainer.evaluate_seconds,
@@ -173,9 +176,11 @@ def _train_and_score(
     job: _Job, trainer: Trainer, checkpoint: Callable[[], None], progress: Progress
 ) -> DGResult:
     stores = job.validation_stores(progress)
-    if trainer.step < trainer.steps or trainer.evaluation_is_due():
+    if not trainer.done or trainer.evaluation_is_due():
         _train(job, trainer, stores, checkpoint, progress)
-    trainer.module.load_state_dict(trainer.best)
+    trainer.module.load_state_dict(trainer.kept)
+    if summary := trainer.average.summary():
+        progress.say(summary)
     stores[job.split.target] = job.test_store(progress)
     return dg_result(job.dataset, job.split, trainer.tallies(stores, progress))
 
@@ -205,6 +210,8 @@ def _train(
                 trainer.evaluate(stores, progress)
             if trainer.step % job.settings.checkpoint_every == 0:
                 checkpoint()
+            if trainer.done:
+                break
 
 
 @contextmanager
@@ -223,7 +230,10 @@ def _write(job: _Job, trainer: Trainer, dg: DGResult, output: Path, *, force: bo
     update = {
         "class_names": list(job.dataset.classes),
         "parent": record.weights_sha256 or None,
-        "made": [*record.made, job.made],
+        "made": [
+            *record.made,
+            job.made.model_copy(update={"averaged_steps": trainer.average.steps}),
+        ],
         "dg": dg,
         "history": trainer.history,
     }

@@ -157,8 +157,14 @@ def _wait_for_state(process: subprocess.Popen[bytes], state: Path, step: int) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    ("number", "code", "average"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL, "none"),
+        (signal.SIGKILL, -signal.SIGKILL, "ema"),
+        (signal.SIGKILL, -signal.SIGKILL, "swad"),
+        (signal.SIGINT, 130, "none"),
+        (signal.SIGTERM, 143, "none"),
+    ],
 )
 def test_killed_run_resumes_to_the_same_bytes(
     root: Path,
@@ -166,8 +172,10 @@ def test_killed_run_resumes_to_the_same_bytes(
     capsys: pytest.CaptureFixture[str],
     number: int,
     code: int,
+    average: str,
 ) -> None:
     more = ["--steps", "40", "--checkpoint-every", "3", "--eval-every", "10"]
+    more += ["--average", average]
     out = tmp_path / "parts" / "out"
     process = _start(_command(root, out, *more))
     try:

@@ -35,7 +35,7 @@ def test_every_shipped_recipe_makes_settings(name: str) -> None:
 
 
 def test_the_recipes_are_all_there() -> None:
-    assert {"domainbed", "recover", "recover-95"} <= set(recipe_names())
+    assert {"domainbed", "recover", "recover-95", "swad"} <= set(recipe_names())
     assert [recipe.name for recipe in list_recipes().recipes] == recipe_names()
 
 
@@ -44,6 +44,12 @@ def test_domainbed_is_domainbed() -> None:
     assert (made.steps, made.lr, made.weight_decay, made.batch_size) == (5001, 5e-5, 0.0, 3 * 32)
     # Adam at a constant rate, and the plain loss
     assert (made.warmup_share, made.min_lr_share, made.label_smoothing) == (0.0, 1.0, 0.0)
+
+
+def test_swad_is_domainbed_averaged() -> None:
+    plain, averaged = load_recipe("domainbed").settings, load_recipe("swad").settings
+    only = {"average", "swad_start_patience", "swad_end_patience", "swad_tolerance", "eval_every"}
+    assert {key for key in averaged if averaged[key] != plain.get(key)} == only
 
 
 def test_what_is_given_wins() -> None:
