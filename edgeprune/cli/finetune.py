@@ -72,6 +72,12 @@ def command(
     temperature: Annotated[
         float | None, typer.Option(help="Softens the logits compared. Default: 2.0.")
     ] = None,
+    mixup: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ALPHA", help="Mix images and labels by shares from Beta. Default: 0.0."
+        ),
+    ] = None,
     average: Annotated[
         str | None, typer.Option(help="Of the weights: none, ema or swad. Default: none.")
     ] = None,
@@ -120,6 +126,7 @@ def command(
             clip_norm=clip_norm,
             distill_weight=distill_weight,
             temperature=temperature,
+            mixup=mixup,
             average=average,
             ema_decay=ema_decay,
             eval_every=eval_every,

@@ -20,9 +20,10 @@ from edgeprune.model import Model, check_classes
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import DGResult, FinetuneResult, FinetuneSeconds, Made
 from edgeprune.training.averaging import weights
-from edgeprune.training.batches import TrainingImages, pooled, prefetched
+from edgeprune.training.batches import Batch, TrainingImages, pooled, prefetched
 from edgeprune.training.compute import open_device, repeatable
 from edgeprune.training.evaluation import dg_result, warn_of_leaks
+from edgeprune.training.mixup import mixup
 from edgeprune.training.resume import open_resume
 from edgeprune.training.settings import FinetuneSettings
 from edgeprune.training.trainer import Trainer
@@ -157,10 +158,15 @@ class _Job:
             **self.made.model_dump(mode="json"),
         }
 
-    def training_images(self, progress: Progress) -> TrainingImages:
+    def training_batches(self, progress: Progress) -> Callable[[int], Batch]:
         samples, sizes = pooled(self.split.train)
         store = load_images(samples, self.model.preprocess, progress=progress)
-        return TrainingImages(store, sizes, self.settings.batch_size, self.settings.seed)
+        alpha, seed = self.settings.mixup, self.settings.seed
+        images = TrainingImages(store, sizes, self.settings.batch_size, seed)
+        if not alpha:
+            return images.batch
+        classes = len(self.dataset.classes)
+        return lambda step: mixup(*images.batch(step), classes, alpha, seed, step)
 
     def validation_stores(self, progress: Progress) -> dict[str, ImageStore]:
         return {
@@ -192,11 +198,11 @@ def _train(
     checkpoint: Callable[[], None],
     progress: Progress,
 ) -> None:
-    images = job.training_images(progress)
+    batch = job.training_batches(progress)
     steps = range(trainer.step, trainer.steps)
     # On the CPU a second thread would only take cores away from the step (measured on two).
     on_cpu = trainer.device.type == "cpu"
-    batches = map(images.batch, steps) if on_cpu else prefetched(images.batch, steps)
+    batches = map(batch, steps) if on_cpu else prefetched(batch, steps)
     tracked = progress.track(
         batches, lambda: f"fine-tuning, loss {trainer.loss:.3f}", trainer.steps, trainer.step
     )
@@ -204,8 +210,8 @@ def _train(
         # A run may have been interrupted between a step and its evaluation.
         if trainer.evaluation_is_due():
             trainer.evaluate(stores, progress)
-        for batch in tracked:
-            trainer.update(*batch)
+        for images, labels in tracked:
+            trainer.update(images, labels)
             if trainer.evaluation_is_due():
                 trainer.evaluate(stores, progress)
             if trainer.step % job.settings.checkpoint_every == 0:

@@ -45,6 +45,7 @@ class FinetuneSettings:
         clip_norm: largest norm of the gradient of all parameters together.
         distill_weight: share of the teacher in the loss, where there is one.
         temperature: softens both logits before the teacher's and the student's are compared.
+        mixup: alpha of the mixing of every two images and their labels; 0: they are not mixed.
         average: of the weights over the steps: none, ema or swad.
         ema_decay: highest decay of the exponential moving average.
         swad_start_patience: evaluations whose first must have the lowest loss to start (N_s).
@@ -71,6 +72,7 @@ class FinetuneSettings:
     clip_norm: float = 1.0
     distill_weight: float = 0.7
     temperature: float = 2.0
+    mixup: float = 0.0
     average: str = "none"
     ema_decay: float = 0.999
     swad_start_patience: int = 3
@@ -95,8 +97,10 @@ class FinetuneSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} {value!r} is not accepted: a number above 0")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise UsageError(f"weight_decay {self.weight_decay!r} is not accepted: at least 0")
+        for name in ("weight_decay", "mixup"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"{name} {value!r} is not accepted: at least 0")
         for name in ("min_lr_share", "warmup_share", "label_smoothing", "distill_weight"):
             self._check_share(name, low_open=False, high_open=name == "label_smoothing")
         self._check_share("layer_decay", low_open=True, high_open=False)

@@ -28,6 +28,8 @@ from edgeprune.training import FinetuneSettings
         {"label_smoothing": 1.0},
         {"distill_weight": -0.1},
         {"layer_decay": 0.0},
+        {"mixup": -0.1},
+        {"mixup": math.inf},
         {"average": "emma"},
         {"ema_decay": 1.0},
         {"swad_start_patience": 0},
