@@ -78,6 +78,10 @@ def command(
             metavar="ALPHA", help="Mix images and labels by shares from Beta. Default: 0.0."
         ),
     ] = None,
+    drop_path: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Stochastic depth, of the last block. Default: 0.0."),
+    ] = None,
     average: Annotated[
         str | None, typer.Option(help="Of the weights: none, ema or swad. Default: none.")
     ] = None,
@@ -127,6 +131,7 @@ def command(
             distill_weight=distill_weight,
             temperature=temperature,
             mixup=mixup,
+            drop_path=drop_path,
             average=average,
             ema_decay=ema_decay,
             eval_every=eval_every,

@@ -11,7 +11,7 @@ from typing import Any
 
 import safetensors.torch
 
-from edgeprune import artifact
+from edgeprune import artifact, families
 from edgeprune.domains import DomainDataset, ImageStore, Split, data_facts, load_images
 from edgeprune.environment import artifact_versions
 from edgeprune.errors import CheckError, ModelError
@@ -26,6 +26,7 @@ from edgeprune.training.evaluation import dg_result, warn_of_leaks
 from edgeprune.training.mixup import mixup
 from edgeprune.training.resume import open_resume
 from edgeprune.training.settings import FinetuneSettings
+from edgeprune.training.stochastic_depth import set_drop_path
 from edgeprune.training.trainer import Trainer
 
 
@@ -79,6 +80,8 @@ def finetune(
     job = _Job(model, teacher, dataset, split, settings)
     steps = settings.total_steps(job.images)
     trainer = Trainer(model.module, teacher.module if teacher else None, settings, steps, device)
+    ends = families.of(model.record.model).branch_ends(trainer.module)
+    set_drop_path(trainer.module, ends, settings.drop_path)
     clock = _Clock()
     if resume and directory.exists():
         clock.before = directory.read(trainer, job.identity)

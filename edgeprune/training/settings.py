@@ -46,6 +46,8 @@ class FinetuneSettings:
         distill_weight: share of the teacher in the loss, where there is one.
         temperature: softens both logits before the teacher's and the student's are compared.
         mixup: alpha of the mixing of every two images and their labels; 0: they are not mixed.
+        drop_path: share of the images for which the last block's branches are left out, falling
+            linearly towards the first block; 0 leaves nothing out.
         average: of the weights over the steps: none, ema or swad.
         ema_decay: highest decay of the exponential moving average.
         swad_start_patience: evaluations whose first must have the lowest loss to start (N_s).
@@ -73,6 +75,7 @@ class FinetuneSettings:
     distill_weight: float = 0.7
     temperature: float = 2.0
     mixup: float = 0.0
+    drop_path: float = 0.0
     average: str = "none"
     ema_decay: float = 0.999
     swad_start_patience: int = 3
@@ -104,7 +107,8 @@ class FinetuneSettings:
         for name in ("min_lr_share", "warmup_share", "label_smoothing", "distill_weight"):
             self._check_share(name, low_open=False, high_open=name == "label_smoothing")
         self._check_share("layer_decay", low_open=True, high_open=False)
-        self._check_share("ema_decay", low_open=False, high_open=True)
+        for name in ("drop_path", "ema_decay"):
+            self._check_share(name, low_open=False, high_open=True)
         if not (math.isfinite(self.swad_tolerance) and self.swad_tolerance >= 1):
             raise UsageError(f"swad_tolerance {self.swad_tolerance!r} is not accepted: at least 1")
         one_of(self.average, "average", AVERAGES)

@@ -139,14 +139,14 @@ def test_resumed_run_ends_like_an_uninterrupted_one(
     assert _leftovers(tmp_path / "parts" / "out") == []
 
 
-def test_mixing_is_resumed_alike(
+def test_mixing_and_left_out_branches_are_resumed_alike(
     model: Model,
     dataset: DomainDataset,
     split: Split,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drawn = FinetuneSettings(**{**FAST.decisive(), "steps": 4, "mixup": 0.4})
+    drawn = FinetuneSettings(**{**FAST.decisive(), "steps": 4, "mixup": 0.4, "drop_path": 0.3})
     finetune(model, dataset, split, drawn, output=tmp_path / "whole")
     with monkeypatch.context() as patch:
         _stop_at(patch, 3)
@@ -156,7 +156,7 @@ def test_mixing_is_resumed_alike(
     assert _digest(tmp_path / "parts") == _digest(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("other", [{"mixup": 0.4}], ids=str)
+@pytest.mark.parametrize("other", [{"mixup": 0.4}, {"drop_path": 0.3}], ids=str)
 def test_each_option_changes_the_training(
     model: Model, dataset: DomainDataset, split: Split, tmp_path: Path, other: dict[str, float]
 ) -> None:

@@ -30,6 +30,7 @@ from edgeprune.training import FinetuneSettings
         {"layer_decay": 0.0},
         {"mixup": -0.1},
         {"mixup": math.inf},
+        {"drop_path": 1.0},
         {"average": "emma"},
         {"ema_decay": 1.0},
         {"swad_start_patience": 0},
