@@ -183,14 +183,20 @@ class Made(Facts):
     data: DataFacts | None = None
     versions: dict[str, str]
     latency: list[LatencyCandidate] = []
+    averaged_steps: tuple[int, int] | None = None
 
 
 class HistoryPoint(Facts):
-    """One evaluation during fine-tuning: mean training loss since the last one, and accuracy."""
+    """One evaluation during fine-tuning.
+
+    Mean training loss since the last one; accuracy and mean cross-entropy on all validation images
+    of the source domains together.
+    """
 
     step: int
     loss: float
     source_val: float
+    source_val_loss: float | None = None
 
 
 class ArtifactRecord(Document):
@@ -275,7 +281,11 @@ class FinetuneSeconds(Facts):
 
 
 class FinetuneResult(Document):
-    """What ``edgeprune finetune`` reports."""
+    """What ``edgeprune finetune`` reports.
+
+    ``averaged_steps`` are the first and last step whose weights the result is the average of, where
+    it is one of steps (SWAD); ``best_step`` is then the last of them.
+    """
 
     SCHEMA: ClassVar[str] = "edgeprune/finetune@1"
 
@@ -283,6 +293,7 @@ class FinetuneResult(Document):
     model: str
     steps: int
     best_step: int
+    averaged_steps: tuple[int, int] | None = None
     seconds: FinetuneSeconds
     history: list[HistoryPoint]
     dg: DGResult

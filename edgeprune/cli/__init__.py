@@ -44,6 +44,7 @@ COMMANDS = (
     "report",
     "data",
     "weights",
+    "recipes",
     "devices",
     "doctor",
 )

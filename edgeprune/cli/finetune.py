@@ -24,36 +24,78 @@ def command(
     data: options.Data = None,
     target: options.Target = None,
     split: options.Split = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Settings from 'edgeprune recipes list', or a .toml file; options given here win.",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the training images. Default: 10.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of epochs.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images per step, over all domains.")] = 32,
-    lr: Annotated[float, typer.Option(help="Highest learning rate.")] = 1e-4,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per step, over all domains. Default: 32.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate. Default: 1e-4.")] = None,
     teacher: Annotated[
         str | None,
         typer.Option(metavar="ARTIFACT", help="Model whose logits are matched as well."),
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, bf16 or fp16. Default: fp32.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: cpu.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run, if there is one.")
     ] = False,
-    warmup: Annotated[float, typer.Option(help="Share of the steps with rising rate.")] = 0.1,
+    warmup: Annotated[
+        float | None, typer.Option(help="Share of the steps with rising rate. Default: 0.1.")
+    ] = None,
     layer_decay: Annotated[
-        float, typer.Option(help="Factor on the rate per block away from the classifier.")
-    ] = 1.0,
-    weight_decay: Annotated[float, typer.Option(help="Of linear and convolution weights.")] = 0.05,
-    label_smoothing: Annotated[float, typer.Option(help="Mass spread over all classes.")] = 0.1,
-    clip_norm: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = 1.0,
-    distill_weight: Annotated[float, typer.Option(help="Share of the teacher in the loss.")] = 0.7,
-    temperature: Annotated[float, typer.Option(help="Softens the logits compared.")] = 2.0,
+        float | None,
+        typer.Option(help="Factor on the rate per block away from the classifier. Default: 1.0."),
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Of linear and convolution weights. Default: 0.05.")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Mass spread over all classes. Default: 0.1.")
+    ] = None,
+    clip_norm: Annotated[
+        float | None, typer.Option(help="Largest norm of the gradient. Default: 1.0.")
+    ] = None,
+    distill_weight: Annotated[
+        float | None, typer.Option(help="Share of the teacher in the loss. Default: 0.7.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Softens the logits compared. Default: 2.0.")
+    ] = None,
+    mixup: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ALPHA", help="Mix images and labels by shares from Beta. Default: 0.0."
+        ),
+    ] = None,
+    drop_path: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Stochastic depth, of the last block. Default: 0.0."),
+    ] = None,
+    average: Annotated[
+        str | None, typer.Option(help="Of the weights: none, ema or swad. Default: none.")
+    ] = None,
+    ema_decay: Annotated[
+        float | None, typer.Option(help="Highest decay of the moving average. Default: 0.999.")
+    ] = None,
     eval_every: Annotated[
-        int | None, typer.Option(help="Steps between evaluations. Default: five in all.")
+        int | None,
+        typer.Option(help="Steps between evaluations. Default: five in all, fifty with swad."),
     ] = None,
     checkpoint_every: Annotated[
-        int, typer.Option(help="Steps between writes of what --resume needs.")
-    ] = 100,
+        int | None,
+        typer.Option(help="Steps between writes of what --resume needs. Default: 100."),
+    ] = None,
     num_classes: options.NumClasses = None,
     img_size: options.ImgSize = None,
     pretrained: options.Pretrained = True,
@@ -71,10 +113,12 @@ def command(
         from edgeprune.loading import load_model
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
-        from edgeprune.training import FinetuneSettings, finetune
+        from edgeprune.training import finetune
         from edgeprune.training.compute import open_device
+        from edgeprune.training.recipes import NONE, load_recipe
 
-        settings = FinetuneSettings(
+        chosen = load_recipe(recipe) if recipe else NONE
+        settings = chosen.with_given(
             steps=steps,
             epochs=epochs,
             batch_size=batch_size,
@@ -86,13 +130,17 @@ def command(
             clip_norm=clip_norm,
             distill_weight=distill_weight,
             temperature=temperature,
+            mixup=mixup,
+            drop_path=drop_path,
+            average=average,
+            ema_decay=ema_decay,
             eval_every=eval_every,
             checkpoint_every=checkpoint_every,
             precision=precision,
             device=device,
             seed=seed,
         )
-        open_device(device, precision)
+        open_device(settings.device, settings.precision)
         dataset = open_dataset(data)
         if target is None:
             raise UsageError(
@@ -124,11 +172,13 @@ def _table(console: Console, result: FinetuneResult) -> None:
     for name in ("step", "loss", "source validation"):
         history.add_column(name, justify="right")
     for point in result.history:
-        best = "bold" if point.step == result.best_step else None
+        best = "bold" if point.step == result.best_step and not result.averaged_steps else None
         cells = (str(point.step), f"{point.loss:.3f}", f"{point.source_val:.1f} %")
         history.add_row(*cells, style=best)
     console.print(history)
-    console.print(accuracy_table(f"Accuracy of step {result.best_step}", result.dg))
+    steps = result.averaged_steps
+    what = f"the average of steps {steps[0]} to {steps[1]}" if steps else f"step {result.best_step}"
+    console.print(accuracy_table(f"Accuracy of {what}", result.dg))
     seconds = result.seconds
     console.print(
         f"{seconds.total:.1f} s (training {seconds.train:.1f} s, evaluation"

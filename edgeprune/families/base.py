@@ -124,6 +124,14 @@ class Family(ABC):
     def blocks(self, module: nn.Module) -> list[str]:
         """Return the paths of the residual blocks that are left and may be dropped."""
 
+    def branch_ends(self, module: nn.Module) -> list[tuple[str, ...]]:
+        """Return, for every residual block that is left, where its branches end.
+
+        Each path is that of a module without parameters that sees what a branch adds to the stream
+        and returns it in evaluation. Blocks are in their order, over all stages.
+        """
+        return [(f"{path}.drop_path1", f"{path}.drop_path2") for path in self.blocks(module)]
+
     def streams(self, module: nn.Module) -> list[Stream]:
         """Return the residual streams that can be given other coordinates.
 

@@ -15,6 +15,8 @@ from edgeprune.domains import ImageStore, Sample
 
 T = TypeVar("T")
 
+# Images, and their labels or the probabilities of their classes.
+Batch = tuple[torch.Tensor, torch.Tensor]
 Indices = npt.NDArray[np.int64]
 # Keeps the stream of augmentations apart from the streams of the domains.
 AUGMENTATION = 7919
@@ -66,7 +68,7 @@ class TrainingImages:
         self._seed = seed
         self._batches = DomainBatches(sizes, batch_size, seed)
 
-    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, step: int) -> Batch:
         """Return images ``(batch, 3, size, size)`` and labels ``(batch,)`` of a step."""
         indices = self._batches.indices(step)
         generator = np.random.default_rng([self._seed, AUGMENTATION, step])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from edgeprune.domains import DomainDataset, ImageStore, Split, leave_one_out, load_images
@@ -25,15 +26,21 @@ Predictor = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Tally:
-    """How many of ``n`` images were classified correctly."""
+    """How many of ``n`` images were classified correctly, and their summed cross-entropy."""
 
     correct: int
     n: int
+    loss_sum: float
 
     @property
     def accuracy(self) -> float:
         """Share of correct ones, percent."""
         return 100.0 * self.correct / self.n
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy."""
+        return self.loss_sum / self.n
 
     def with_interval(self) -> DomainAccuracy:
         """Return the accuracy with its 95 % interval."""
@@ -95,20 +102,26 @@ def tally(
     batch_size: int = BATCH_SIZE,
     progress: Progress = SILENT,
 ) -> Tally:
-    """Count the images of ``store`` whose highest logit is that of their label."""
+    """Count the images of ``store`` whose highest logit is that of their label; sum the loss."""
     count = len(store.labels)
     starts = range(0, count, batch_size)
-    correct = 0
+    correct, loss_sum = 0, 0.0
     for start in progress.track(starts, description, len(starts)):
         indices = range(start, min(start + batch_size, count))
-        found = predict(store.eval_batch(indices)).argmax(dim=1)
-        correct += int((found == store.labels[start : indices.stop]).sum())
-    return Tally(correct, count)
+        logits = predict(store.eval_batch(indices))
+        labels = store.labels[start : indices.stop]
+        correct += int((logits.argmax(dim=1) == labels).sum())
+        loss_sum += F.cross_entropy(logits.double(), labels, reduction="sum").item()
+    return Tally(correct, count, loss_sum)
 
 
 def pool(tallies: Sequence[Tally]) -> Tally:
     """Return the tally over all images together."""
-    return Tally(sum(t.correct for t in tallies), sum(t.n for t in tallies))
+    return Tally(
+        sum(t.correct for t in tallies),
+        sum(t.n for t in tallies),
+        sum(t.loss_sum for t in tallies),
+    )
 
 
 def dg_result(dataset: DomainDataset, split: Split, tallies: Mapping[str, Tally]) -> DGResult:

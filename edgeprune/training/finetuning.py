@@ -11,7 +11,7 @@ from typing import Any
 
 import safetensors.torch
 
-from edgeprune import artifact
+from edgeprune import artifact, families
 from edgeprune.domains import DomainDataset, ImageStore, Split, data_facts, load_images
 from edgeprune.environment import artifact_versions
 from edgeprune.errors import CheckError, ModelError
@@ -19,13 +19,16 @@ from edgeprune.files import check_output_directory
 from edgeprune.model import Model, check_classes
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import DGResult, FinetuneResult, FinetuneSeconds, Made
-from edgeprune.training.batches import TrainingImages, pooled, prefetched
+from edgeprune.training.averaging import weights
+from edgeprune.training.batches import Batch, TrainingImages, pooled, prefetched
 from edgeprune.training.compute import open_device, repeatable
 from edgeprune.training.evaluation import dg_result, warn_of_leaks
+from edgeprune.training.mixup import mixup
 from edgeprune.training.resume import open_resume
 from edgeprune.training.settings import FinetuneSettings
+from edgeprune.training.stochastic_depth import set_drop_path
 from edgeprune.training.teacher_memory import TeacherMemory
-from edgeprune.training.trainer import Trainer, weights
+from edgeprune.training.trainer import Trainer
 
 
 def finetune(
@@ -43,10 +46,10 @@ def finetune(
 ) -> FinetuneResult:
     """Fine-tune a copy of ``model`` on the source domains and write it as an artifact.
 
-    The weights of the best evaluation on the source domains' validation images are kept; the
-    target is scored once, with those. Until ``output`` is complete, the state of the run lies
-    in ``<output>.resume``; with ``resume`` an interrupted run continues from there and ends
-    with the same weights as one that was never interrupted.
+    The weights of the best evaluation on the source domains' validation images are kept, or the
+    average that ``settings`` asks for; the target is scored once, with those. Until ``output`` is
+    complete, the state of the run lies in ``<output>.resume``; with ``resume`` an interrupted run
+    continues from there and ends with the same weights as one that was never interrupted.
 
     Args:
         model: the dense or pruned model.
@@ -83,6 +86,8 @@ def finetune(
     trainer = Trainer(model.module, teacher.module if teacher else None, settings, steps, device)
     if teacher_memory is not None:
         trainer.memory = job.teacher_memory(teacher_memory)
+    ends = families.of(model.record.model).branch_ends(trainer.module)
+    set_drop_path(trainer.module, ends, settings.drop_path)
     clock = _Clock()
     if resume and directory.exists():
         clock.before = directory.read(trainer, job.identity)
@@ -103,11 +108,13 @@ def finetune(
         directory.remove()
         raise
     directory.remove()
+    averaged = trainer.average.steps
     return FinetuneResult(
         artifact=str(output),
         model=model.record.model,
-        steps=steps,
-        best_step=trainer.best_point.step,
+        steps=trainer.step,
+        best_step=averaged[1] if averaged else trainer.best_point.step,
+        averaged_steps=averaged,
         seconds=FinetuneSeconds(
             train=trainer.train_seconds,
             evaluate=trainer.evaluate_seconds,
@@ -164,7 +171,7 @@ class _Job:
 
     def teacher_memory(self, directory: Path) -> TeacherMemory:
         """Open the memory of what the teacher says to the batches of this run."""
-        decisive = ("batch_size", "precision", "device")
+        decisive = ("batch_size", "mixup", "precision", "device")
         identity = {
             "teacher": self.made.options["teacher"],
             "images": str(self.model.preprocess),
@@ -173,10 +180,15 @@ class _Job:
         }
         return TeacherMemory(directory, identity)
 
-    def training_images(self, progress: Progress) -> TrainingImages:
+    def training_batches(self, progress: Progress) -> Callable[[int], Batch]:
         samples, sizes = pooled(self.split.train)
         store = load_images(samples, self.model.preprocess, progress=progress)
-        return TrainingImages(store, sizes, self.settings.batch_size, self.settings.seed)
+        alpha, seed = self.settings.mixup, self.settings.seed
+        images = TrainingImages(store, sizes, self.settings.batch_size, seed)
+        if not alpha:
+            return images.batch
+        classes = len(self.dataset.classes)
+        return lambda step: mixup(*images.batch(step), classes, alpha, seed, step)
 
     def validation_stores(self, progress: Progress) -> dict[str, ImageStore]:
         return {
@@ -192,9 +204,11 @@ def _train_and_score(
     job: _Job, trainer: Trainer, checkpoint: Callable[[], None], progress: Progress
 ) -> DGResult:
     stores = job.validation_stores(progress)
-    if trainer.step < trainer.steps or trainer.evaluation_is_due():
+    if not trainer.done or trainer.evaluation_is_due():
         _train(job, trainer, stores, checkpoint, progress)
-    trainer.module.load_state_dict(trainer.best)
+    trainer.module.load_state_dict(trainer.kept)
+    if summary := trainer.average.summary():
+        progress.say(summary)
     stores[job.split.target] = job.test_store(progress)
     return dg_result(job.dataset, job.split, trainer.tallies(stores, progress))
 
@@ -206,11 +220,11 @@ def _train(
     checkpoint: Callable[[], None],
     progress: Progress,
 ) -> None:
-    images = job.training_images(progress)
+    batch = job.training_batches(progress)
     steps = range(trainer.step, trainer.steps)
     # On the CPU a second thread would only take cores away from the step (measured on two).
     on_cpu = trainer.device.type == "cpu"
-    batches = map(images.batch, steps) if on_cpu else prefetched(images.batch, steps)
+    batches = map(batch, steps) if on_cpu else prefetched(batch, steps)
     tracked = progress.track(
         batches, lambda: f"fine-tuning, loss {trainer.loss:.3f}", trainer.steps, trainer.step
     )
@@ -218,12 +232,14 @@ def _train(
         # A run may have been interrupted between a step and its evaluation.
         if trainer.evaluation_is_due():
             trainer.evaluate(stores, progress)
-        for batch in tracked:
-            trainer.update(*batch)
+        for images, labels in tracked:
+            trainer.update(images, labels)
             if trainer.evaluation_is_due():
                 trainer.evaluate(stores, progress)
             if trainer.step % job.settings.checkpoint_every == 0:
                 checkpoint()
+            if trainer.done:
+                break
 
 
 @contextmanager
@@ -242,7 +258,10 @@ def _write(job: _Job, trainer: Trainer, dg: DGResult, output: Path, *, force: bo
     update = {
         "class_names": list(job.dataset.classes),
         "parent": record.weights_sha256 or None,
-        "made": [*record.made, job.made],
+        "made": [
+            *record.made,
+            job.made.model_copy(update={"averaged_steps": trainer.average.steps}),
+        ],
         "dg": dg,
         "history": trainer.history,
     }

@@ -16,6 +16,8 @@ def objective(
 ) -> torch.Tensor:
     """Return the mean loss over a batch of logits ``(batch, classes)``.
 
+    Labels are classes ``(batch,)`` or probabilities ``(batch, classes)``; both are smoothed.
+
     With a teacher it is ``(1 - w) * cross-entropy + w * distillation``, w being
     ``distill_weight``.
     """

@@ -10,7 +10,8 @@ from torch import nn
 
 from edgeprune.training.settings import FinetuneSettings
 
-_BLOCK = re.compile(r"(?:^|\.)blocks\.(\d+)\.")
+# With the stage that the block is in, where there are stages.
+_BLOCK = re.compile(r"(?:^|.*\.)blocks\.\d+\.")
 BETAS = (0.9, 0.999)
 
 
@@ -46,18 +47,19 @@ def make_optimiser(module: nn.Module, settings: FinetuneSettings) -> torch.optim
 def layer_depths(module: nn.Module) -> dict[str, int]:
     """Return how deep each parameter lies, by name.
 
-    What is registered before the first ``blocks.N.`` lies at 0, block N at N + 1, what comes
-    after them one deeper. A model without blocks lies at 0 as a whole.
+    What is registered before the first ``blocks.N.`` lies at 0, every block one deeper than the
+    one before it, over all stages; dropped blocks do not count. What comes between two blocks lies
+    with the second of them, what comes after the last one deeper. A model without blocks lies at
+    0 as a whole.
     """
     depths: dict[str, int] = {}
-    deepest = 0
+    blocks: dict[str, int] = {}
     for name, _ in module.named_parameters():
-        block = _BLOCK.search(name)
+        block = _BLOCK.match(name)
         if block:
-            depths[name] = int(block[1]) + 1
-            deepest = max(deepest, depths[name] + 1)
+            depths[name] = blocks.setdefault(block[0], len(blocks) + 1)
         else:
-            depths[name] = deepest
+            depths[name] = len(blocks) + 1 if blocks else 0
     return depths
 
 

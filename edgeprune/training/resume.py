@@ -18,7 +18,8 @@ from edgeprune.artifact import check_tensors, read_tensors
 from edgeprune.errors import ArtifactError, OutputError, UsageError
 from edgeprune.files import output_file, write_text
 from edgeprune.schema import Document, HistoryPoint, read_document
-from edgeprune.training.trainer import Tensors, Trainer, weights
+from edgeprune.training.averaging import Tensors, weights
+from edgeprune.training.trainer import Trainer
 
 STATE_FILE = "state.json"
 START_OVER = "--force starts over"
@@ -39,6 +40,7 @@ class ResumeState(Document):
     scaler: dict[str, float]
     tensors: str
     best: str | None
+    averages: dict[str, str]
 
 
 class ResumeDirectory:
@@ -65,9 +67,13 @@ class ResumeDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         tensors = f"step-{trainer.step}.safetensors"
         _write_tensors(self.path / tensors, _running(trainer))
-        best = f"best-{trainer.best_point.step}.safetensors" if trainer.history else None
-        if best is not None and not (self.path / best).exists():
-            _write_tensors(self.path / best, trainer.best)
+        best = f"best-{trainer.best_point.step}.safetensors" if trainer.best else None
+        if best is not None:
+            self._write_once(best, trainer.best)
+        averages = {}
+        for steps, values in trainer.average.parts().items():
+            averages[steps] = f"average-{steps}.safetensors"
+            self._write_once(averages[steps], values)
         state = ResumeState(
             identity=identity,
             step=trainer.step,
@@ -79,10 +85,11 @@ class ResumeDirectory:
             scaler=trainer.scaler.state_dict(),
             tensors=tensors,
             best=best,
+            averages=averages,
         )
         write_text(self.path / STATE_FILE, state.to_json())
         for path in self.path.iterdir():
-            if path.name not in (STATE_FILE, tensors, best):
+            if path.name not in (STATE_FILE, tensors, best, *averages.values()):
                 path.unlink()
 
     def read(self, trainer: Trainer, identity: dict[str, Any]) -> float:
@@ -96,8 +103,10 @@ class ResumeDirectory:
         _check_identity(state.identity, identity)
         _restore(trainer, read_tensors(self.path / state.tensors))
         if state.best is not None:
-            trainer.best = read_tensors(self.path / state.best)
-            check_tensors(trainer.best, trainer.module.state_dict(), str(self.path / state.best))
+            trainer.best = self._read_weights(state.best, trainer)
+        averages = {s: self._read_weights(name, trainer) for s, name in state.averages.items()}
+        if averages:
+            trainer.average.restore(averages, state.history)
         trainer.scaler.load_state_dict(state.scaler)
         trainer.step = state.step
         trainer.history = list(state.history)
@@ -105,6 +114,16 @@ class ResumeDirectory:
         trainer.train_seconds = state.train_seconds
         trainer.evaluate_seconds = state.evaluate_seconds
         return state.total_seconds
+
+    def _write_once(self, name: str, tensors: Tensors) -> None:
+        """Write tensors whose name says which they are, unless an earlier state did."""
+        if not (self.path / name).exists():
+            _write_tensors(self.path / name, tensors)
+
+    def _read_weights(self, name: str, trainer: Trainer) -> Tensors:
+        tensors = read_tensors(self.path / name)
+        check_tensors(tensors, trainer.module.state_dict(), str(self.path / name))
+        return tensors
 
 
 def open_resume(output: Path, *, resume: bool, force: bool) -> ResumeDirectory:
@@ -114,14 +133,15 @@ def open_resume(output: Path, *, resume: bool, force: bool) -> ResumeDirectory:
         OutputError: if a run was interrupted there and neither option says what to do with it.
     """
     directory = ResumeDirectory(output)
-    if resume:
-        return directory
-    if directory.exists() and not force:
-        raise OutputError(
-            f"an interrupted run left its state in {str(directory.path)!r}",
-            hint=f"--resume continues it, {START_OVER}",
-        )
-    directory.remove()
+    if directory.exists():
+        if resume:
+            return directory
+        if not force:
+            raise OutputError(
+                f"an interrupted run left its state in {str(directory.path)!r}",
+                hint=f"--resume continues it, {START_OVER}",
+            )
+    directory.remove()  # also what a run left that was killed before its first state was whole
     return directory
 
 

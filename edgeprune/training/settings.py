@@ -10,9 +10,22 @@ from edgeprune.errors import UsageError, one_of
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 DEVICES = ("cpu", "cuda")
+AVERAGES = ("none", "ema", "swad")
 DEFAULT_EPOCHS = 10
 # Evaluations in a run whose settings do not say.
 EVALUATIONS = 5
+# SWAD looks for a valley of the loss between them: as often as its authors, in 5001 steps.
+SWAD_EVALUATIONS = 50
+
+_COUNTS = (
+    "steps",
+    "epochs",
+    "batch_size",
+    "swad_start_patience",
+    "swad_end_patience",
+    "eval_every",
+    "checkpoint_every",
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,16 @@ class FinetuneSettings:
         clip_norm: largest norm of the gradient of all parameters together.
         distill_weight: share of the teacher in the loss, where there is one.
         temperature: softens both logits before the teacher's and the student's are compared.
-        eval_every: steps between evaluations on source validation; None: five in all.
+        mixup: alpha of the mixing of every two images and their labels; 0: they are not mixed.
+        drop_path: share of the images for which the last block's branches are left out, falling
+            linearly towards the first block; 0 leaves nothing out.
+        average: of the weights over the steps: none, ema or swad.
+        ema_decay: highest decay of the exponential moving average.
+        swad_start_patience: evaluations whose first must have the lowest loss to start (N_s).
+        swad_end_patience: evaluations in a row above the threshold that end it (N_e).
+        swad_tolerance: the threshold, in mean losses of the evaluations that started it (r).
+        eval_every: steps between evaluations on source validation; None: five in all, fifty
+            with swad.
         checkpoint_every: steps between writes of the state that a resumed run starts from;
             it does not change the result.
         precision: of forward and backward; weights and moments are fp32 always.
@@ -52,6 +74,13 @@ class FinetuneSettings:
     clip_norm: float = 1.0
     distill_weight: float = 0.7
     temperature: float = 2.0
+    mixup: float = 0.0
+    drop_path: float = 0.0
+    average: str = "none"
+    ema_decay: float = 0.999
+    swad_start_patience: int = 3
+    swad_end_patience: int = 6
+    swad_tolerance: float = 1.3
     eval_every: int | None = None
     checkpoint_every: int = field(default=100, compare=False)
     precision: str = "fp32"
@@ -61,7 +90,7 @@ class FinetuneSettings:
     def __post_init__(self) -> None:
         if self.steps is not None and self.epochs is not None:
             raise UsageError(f"steps {self.steps} and epochs {self.epochs}: give one of the two")
-        for name in ("steps", "epochs", "batch_size", "eval_every", "checkpoint_every"):
+        for name in _COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} {value!r} is not accepted: at least 1")
@@ -71,11 +100,18 @@ class FinetuneSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} {value!r} is not accepted: a number above 0")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise UsageError(f"weight_decay {self.weight_decay!r} is not accepted: at least 0")
+        for name in ("weight_decay", "mixup"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise UsageError(f"{name} {value!r} is not accepted: at least 0")
         for name in ("min_lr_share", "warmup_share", "label_smoothing", "distill_weight"):
             self._check_share(name, low_open=False, high_open=name == "label_smoothing")
         self._check_share("layer_decay", low_open=True, high_open=False)
+        for name in ("drop_path", "ema_decay"):
+            self._check_share(name, low_open=False, high_open=True)
+        if not (math.isfinite(self.swad_tolerance) and self.swad_tolerance >= 1):
+            raise UsageError(f"swad_tolerance {self.swad_tolerance!r} is not accepted: at least 1")
+        one_of(self.average, "average", AVERAGES)
         one_of(self.precision, "precision", PRECISIONS)
         one_of(self.device, "device", DEVICES)
 
@@ -96,7 +132,8 @@ class FinetuneSettings:
 
     def evaluation_interval(self, steps: int) -> int:
         """Return the number of steps between evaluations of a run of ``steps``."""
-        return self.eval_every or max(1, math.ceil(steps / EVALUATIONS))
+        evaluations = SWAD_EVALUATIONS if self.average == "swad" else EVALUATIONS
+        return self.eval_every or max(1, math.ceil(steps / evaluations))
 
     def decisive(self) -> dict[str, Any]:
         """Return every setting that the resulting weights depend on."""

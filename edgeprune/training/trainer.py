@@ -14,14 +14,14 @@ from edgeprune.domains import ImageStore
 from edgeprune.errors import CheckError
 from edgeprune.progress import Progress
 from edgeprune.schema import HistoryPoint
+from edgeprune.training.averaging import Average, Ema, Tensors, check_can_be_averaged, weights
 from edgeprune.training.compute import autocast
 from edgeprune.training.evaluation import Tally, pool, predictor, tally
 from edgeprune.training.objective import objective
 from edgeprune.training.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.training.settings import FinetuneSettings
+from edgeprune.training.swad import Patience, Swad
 from edgeprune.training.teacher_memory import TeacherMemory
-
-Tensors = dict[str, torch.Tensor]
 
 
 class Trainer:
@@ -30,7 +30,9 @@ class Trainer:
     Attributes:
         step: optimiser steps done.
         history: one point per evaluation.
-        best: weights of the best evaluation so far, on the CPU; of equals the later.
+        best: weights of the best evaluation so far, on the CPU; of equals the later. Empty where
+            the run ends with an average over steps instead.
+        average: what is made of the weights of all steps.
         loss_sum: sum of the training losses since the last evaluation.
         train_seconds, evaluate_seconds: wall time of both moves.
         device: where it is trained.
@@ -52,6 +54,7 @@ class Trainer:
         self.device = device
         self._interval = settings.evaluation_interval(steps)
         self.steps = steps
+        self.average = _average(self.module, settings)
         self.optimiser = make_optimiser(self.module, settings)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
         self.step = 0
@@ -68,6 +71,16 @@ class Trainer:
     def best_point(self) -> HistoryPoint:
         """The evaluation that ``best`` belongs to."""
         return max(reversed(self.history), key=lambda point: point.source_val)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is no step left to do."""
+        return self.step >= self.steps or self.average.ended
+
+    @property
+    def kept(self) -> Tensors:
+        """The weights that the run ends with."""
+        return self.average.result() or self.best
 
     def evaluation_is_due(self) -> bool:
         """Tell whether this step ends with an evaluation that is not done yet."""
@@ -99,6 +112,7 @@ class Trainer:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.step += 1
+        self.average.update(self.step)
         self.loss = value
         self.loss_sum += value
         self.train_seconds += time.perf_counter() - started
@@ -111,16 +125,21 @@ class Trainer:
         This picks a step only, so that it runs in the precision of training.
         """
         started = time.perf_counter()
-        tallies = self.tallies(stores, progress, self._settings.precision)
+        scored = self.average.module
+        tallies = self.tallies(stores, progress, self._settings.precision, scored)
+        together = pool(list(tallies.values()))
         point = HistoryPoint(
             step=self.step,
             loss=self.loss_sum / (self.step - self._last_evaluated()),
-            source_val=pool(list(tallies.values())).accuracy,
+            source_val=together.accuracy,
+            source_val_loss=together.loss,
         )
         self.consistent = False
-        if not self.history or point.source_val >= self.best_point.source_val:
-            self.best = weights(self.module)
+        best = not self.history or point.source_val >= self.best_point.source_val
+        if best and self._settings.average != "swad":
+            self.best = weights(scored)
         self.history.append(point)
+        self.average.evaluated(self.history)
         self.loss_sum = 0.0
         self.evaluate_seconds += time.perf_counter() - started
         self.consistent = True
@@ -130,10 +149,14 @@ class Trainer:
         )
 
     def tallies(
-        self, stores: Mapping[str, ImageStore], progress: Progress, precision: str = "fp32"
+        self,
+        stores: Mapping[str, ImageStore],
+        progress: Progress,
+        precision: str = "fp32",
+        module: nn.Module | None = None,
     ) -> dict[str, Tally]:
-        """Score the weights as they are, per domain."""
-        predict = predictor(self.module, precision)
+        """Score the weights as they are, or another module, per domain."""
+        predict = predictor(module or self.module, precision)
         try:
             return {
                 domain: tally(predict, store, description=f"scoring {domain}", progress=progress)
@@ -165,9 +188,13 @@ class Trainer:
         return self.history[-1].step if self.history else 0
 
 
-def weights(module: nn.Module) -> Tensors:
-    """Return a copy of all weights on the CPU."""
-    return {
-        name: value.detach().to("cpu", copy=True).contiguous()
-        for name, value in module.state_dict().items()
-    }
+def _average(module: nn.Module, settings: FinetuneSettings) -> Average:
+    if settings.average == "none":
+        return Average(module)
+    check_can_be_averaged(module)
+    if settings.average == "ema":
+        return Ema(module, settings.ema_decay)
+    patience = Patience(
+        settings.swad_start_patience, settings.swad_end_patience, settings.swad_tolerance
+    )
+    return Swad(module, patience)

@@ -67,6 +67,8 @@ def test_tables_name_steps_and_domains(
         (["--precision", "fp16"], 3, "'fp16' cannot be trained in on the CPU"),
         (["--num-classes", "5"], 2, "5 classes, the data have 3"),
         (["--teacher", "no_such_model"], 2, "unknown model 'no_such_model'"),
+        (["--recipe", "recovr"], 2, "unknown recipe 'recovr'; accepted: domainbed, recover"),
+        (["--recipe", "no.toml"], 2, "recipe 'no.toml' cannot be read"),
         (["--data", "nowhere"], 2, "'nowhere' does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -98,6 +100,29 @@ def test_what_is_missing_is_asked_for(
     assert "accepted: day, dusk, night" in capsys.readouterr().err
     assert main(["eval", MODEL, *DENSE, "--data", str(root)]) == 2
     assert "accepted: day, dusk, night" in capsys.readouterr().err
+
+
+def test_options_win_over_the_recipe(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("steps = 2\nlr = 1e-3\nweight_decay = 0.3\n")
+    options = ["--recipe", str(recipe), "--weight-decay", "0", "--json"]
+    assert main(_command(root, tmp_path / "out", *options)) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 2
+    record = json.loads((tmp_path / "out/edgeprune.json").read_text())
+    made = record["made"][0]["options"]
+    assert (made["lr"], made["weight_decay"], made["clip_norm"]) == (1e-3, 0.0, 1.0)
+
+
+def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes", "list", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "edgeprune/recipes-list@1"
+    listed = {recipe["name"]: recipe["settings"] for recipe in document["recipes"]}
+    assert listed["domainbed"]["steps"] == 5001
+    assert main(["recipes", "list"]) == 0
+    assert "domainbed" in capsys.readouterr().out
 
 
 def test_output_that_is_not_empty_is_kept(
@@ -132,8 +157,14 @@ def _wait_for_state(process: subprocess.Popen[bytes], state: Path, step: int) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    ("number", "code", "average"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL, "none"),
+        (signal.SIGKILL, -signal.SIGKILL, "ema"),
+        (signal.SIGKILL, -signal.SIGKILL, "swad"),
+        (signal.SIGINT, 130, "none"),
+        (signal.SIGTERM, 143, "none"),
+    ],
 )
 def test_killed_run_resumes_to_the_same_bytes(
     root: Path,
@@ -141,8 +172,10 @@ def test_killed_run_resumes_to_the_same_bytes(
     capsys: pytest.CaptureFixture[str],
     number: int,
     code: int,
+    average: str,
 ) -> None:
     more = ["--steps", "40", "--checkpoint-every", "3", "--eval-every", "10"]
+    more += ["--average", average]
     out = tmp_path / "parts" / "out"
     process = _start(_command(root, out, *more))
     try:

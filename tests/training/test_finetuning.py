@@ -139,6 +139,60 @@ def test_resumed_run_ends_like_an_uninterrupted_one(
     assert _leftovers(tmp_path / "parts" / "out") == []
 
 
+def test_mixing_and_left_out_branches_are_resumed_alike(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = FinetuneSettings(**{**FAST.decisive(), "steps": 4, "mixup": 0.4, "drop_path": 0.3})
+    finetune(model, dataset, split, drawn, output=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(model, dataset, split, drawn, output=tmp_path / "parts")
+    finetune(model, dataset, split, drawn, output=tmp_path / "parts", resume=True)
+    assert _digest(tmp_path / "parts") == _digest(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("other", [{"mixup": 0.4}, {"drop_path": 0.3}], ids=str)
+def test_each_option_changes_the_training(
+    model: Model, dataset: DomainDataset, split: Split, tmp_path: Path, other: dict[str, float]
+) -> None:
+    plain = {"steps": 2, "batch_size": 7, "eval_every": 1}
+    first = finetune(model, dataset, split, FinetuneSettings(**plain), output=tmp_path / "a")
+    second = finetune(
+        model, dataset, split, FinetuneSettings(**plain, **other), output=tmp_path / "b"
+    )
+    assert first.history[0].loss != second.history[0].loss
+
+
+def test_the_teacher_sees_the_mixed_images(
+    model: Model, dataset: DomainDataset, split: Split, tmp_path: Path
+) -> None:
+    teacher = create(MODEL, DenseOptions(num_classes=3, img_size=SIZE, pretrained=False, seed=1))
+    seen: dict[str, list[torch.Tensor]] = {"student": [], "teacher": []}
+
+    def recorder(who: str, training: bool) -> Any:
+        def record(module: torch.nn.Module, arguments: Any) -> None:
+            if module.training == training:
+                seen[who].append(arguments[0])
+
+        return record
+
+    hook = model.module.register_forward_pre_hook(recorder("student", True))
+    teacher.module.register_forward_pre_hook(recorder("teacher", False))
+    settings = FinetuneSettings(steps=2, batch_size=6, mixup=0.4)
+    try:
+        finetune(model, dataset, split, settings, output=tmp_path / "out", teacher=teacher)
+    finally:
+        hook.remove()
+    assert len(seen["student"]) == len(seen["teacher"]) == 2
+    for student, other in zip(seen["student"], seen["teacher"], strict=True):
+        assert torch.equal(student, other)
+
+
 def test_force_starts_an_interrupted_run_over(
     model: Model,
     dataset: DomainDataset,

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from models import timm_model
+from models import CASES, IDS, timm_model
 from torch import nn
 
 from edgeprune import families
+from edgeprune.families.layers import drop
 from edgeprune.training import FinetuneSettings
 from edgeprune.training.optimiser import (
     layer_depths,
@@ -56,6 +59,34 @@ def test_layers_before_the_classifier_learn_slower() -> None:
     }
     for name, parameter in module.named_parameters():
         assert rates[id(parameter)] == 0.5 ** (4 - depths[name]), name
+
+
+@pytest.mark.parametrize(("name", "size", "extra"), CASES, ids=IDS)
+def test_depths_count_the_blocks_of_all_stages(name: str, size: int, extra: dict[str, Any]) -> None:
+    family = families.of(name)
+    module = family.adapt(timm_model(name, size, **extra))
+    blocks = family.blocks(module)
+    depths = layer_depths(module)
+    for key, depth in depths.items():
+        inside = [n for n, path in enumerate(blocks, start=1) if key.startswith(f"{path}.")]
+        if inside:
+            assert depth == inside[0], key
+        elif key.startswith(("head", "norm.", "fc_norm", "attn_pool")):
+            assert depth == len(blocks) + 1, key
+        elif ".downsample." in key:
+            stage = key.split(".downsample.")[0]
+            assert depth == depths[f"{stage}.blocks.0.attn.qkv.weight"], key
+        else:
+            assert depth == 0, key
+
+
+def test_dropped_blocks_do_not_count() -> None:
+    module = families.of("vit_tiny_patch16_224").adapt(timm_model("vit_tiny_patch16_224", 32))
+    drop(module, "blocks.1")
+    depths = layer_depths(module)
+    assert depths["blocks.0.attn.qkv.weight"] == 1
+    assert depths["blocks.2.attn.qkv.weight"] == 2
+    assert depths["head.weight"] == 3
 
 
 def test_frozen_parameters_are_left_out() -> None:

@@ -28,6 +28,14 @@ from edgeprune.training import FinetuneSettings
         {"label_smoothing": 1.0},
         {"distill_weight": -0.1},
         {"layer_decay": 0.0},
+        {"mixup": -0.1},
+        {"mixup": math.inf},
+        {"drop_path": 1.0},
+        {"average": "emma"},
+        {"ema_decay": 1.0},
+        {"swad_start_patience": 0},
+        {"swad_end_patience": 0},
+        {"swad_tolerance": 0.9},
         {"precision": "fp8"},
         {"device": "tpu"},
         {"seed": -1},
@@ -56,6 +64,7 @@ def test_five_evaluations_by_default() -> None:
     assert FinetuneSettings().evaluation_interval(100) == 20
     assert FinetuneSettings().evaluation_interval(3) == 1
     assert FinetuneSettings(eval_every=7).evaluation_interval(100) == 7
+    assert FinetuneSettings(average="swad").evaluation_interval(100) == 2
 
 
 def test_checkpoints_do_not_decide_the_result() -> None:
