@@ -85,7 +85,8 @@ class SweepSpec(_Table):
         split: ``file`` or ``group``; None is the data set's own.
         targets: domains that are held out, one after another; ``all`` is every one.
         seeds: trial seeds; each decides split, classifier, batches and pruning.
-        dense: settings of fine-tuning the dense models, as of ``edgeprune finetune``.
+        dense: settings of fine-tuning the dense models, as of ``edgeprune finetune``; ``recipe``
+            names one that they start from.
         finetune: settings of fine-tuning the pruned models.
         teacher: distil from the dense model of the same target and seed.
         bench: None leaves timing out.

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from edgeprune.schema import Facts
 from edgeprune.sweeping.results import TrialKey
 from edgeprune.sweeping.spec import ModelSpec, PruneSpec, SweepSpec
 from edgeprune.training import FinetuneSettings
+from edgeprune.training.recipes import NONE, check_settings, load_recipe
 
 DIGEST_LENGTH = 10
-# What the grid itself decides.
-_GRID = ("seed",)
+RECIPE = "recipe"
 
 
 class Trial(Facts):
@@ -51,7 +50,7 @@ class Trial(Facts):
 
     def finetune_settings(self) -> FinetuneSettings:
         """Return how the model is fine-tuned."""
-        return finetune_settings(self.finetune, self.key.seed)
+        return FinetuneSettings(**self.finetune, seed=self.key.seed)
 
 
 def plan(spec: SweepSpec, dataset: DomainDataset) -> list[Trial]:
@@ -81,19 +80,18 @@ def plan(spec: SweepSpec, dataset: DomainDataset) -> list[Trial]:
     return sorted(trials, key=lambda trial: (order[trial.key.seed], trial.needs is not None))
 
 
-def finetune_settings(options: Mapping[str, Any], seed: int) -> FinetuneSettings:
-    """Return the settings that a table of a spec names.
+def finetune_options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the settings that a table of a spec names, with those of its recipe if it has one.
 
     Raises:
         UsageError: for an unknown key, naming the nearest, or a value that is not accepted.
     """
-    accepted = [item.name for item in fields(FinetuneSettings) if item.name not in _GRID]
-    for name in options:
-        one_of(name, "setting of fine-tuning", accepted)
     try:
-        return FinetuneSettings(**options, seed=seed)
-    except TypeError as error:
-        raise UsageError(f"a setting of fine-tuning has the wrong type: {error}") from None
+        given = check_settings({k: v for k, v in table.items() if k != RECIPE}, extra=(RECIPE,))
+        recipe = load_recipe(str(table[RECIPE])) if RECIPE in table else NONE
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}", hint=error.hint) from None
+    return recipe.merged(given)
 
 
 def _of_one_model(
@@ -114,7 +112,7 @@ def _of_one_model(
         split=spec.split,
         prune=None,
         samples=0,
-        finetune=spec.dense,
+        finetune=finetune_options(spec.dense, "dense"),
         teacher=False,
     )
     yield dense
@@ -136,7 +134,7 @@ def _of_one_model(
                     split=spec.split,
                     prune=_prune_options(block, metric, ratio),
                     samples=block.samples,
-                    finetune={**spec.finetune, **block.finetune},
+                    finetune=finetune_options({**spec.finetune, **block.finetune}, "finetune"),
                     teacher=spec.teacher,
                 )
 

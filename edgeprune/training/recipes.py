@@ -7,6 +7,7 @@ which is a run's own.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, get_type_hints
@@ -52,9 +53,13 @@ class Recipe:
             UsageError: if a value is outside its range.
         """
         chosen = {name: value for name, value in given.items() if value is not None}
-        dropped = LENGTH if any(name in chosen for name in LENGTH) else ()
+        return FinetuneSettings(**self.merged(chosen))
+
+    def merged(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the recipe's settings by name, but what is ``given`` instead of its own."""
+        dropped = LENGTH if any(name in given for name in LENGTH) else ()
         own = {name: value for name, value in self.settings.items() if name not in dropped}
-        return FinetuneSettings(**{**own, **chosen})
+        return {**own, **given}
 
 
 NONE = Recipe("none", "edgeprune's own defaults", {})
@@ -110,7 +115,8 @@ def _read(path: Path) -> Recipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{where} is not valid TOML: {error}") from None
     try:
-        return Recipe(path.stem, _about(raw), _settings(raw))
+        settings = {key: value for key, value in raw.items() if key != ABOUT}
+        return Recipe(path.stem, _about(raw), check_settings(settings, extra=(ABOUT,)))
     except UsageError as error:
         raise UsageError(f"{where}: {error}", hint=error.hint) from None
 
@@ -122,15 +128,19 @@ def _about(raw: dict[str, Any]) -> str:
     return about
 
 
-def _settings(raw: dict[str, Any]) -> dict[str, Any]:
+def check_settings(settings: Mapping[str, Any], extra: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Check settings that come from a file; ``extra`` names what else the file may hold.
+
+    Raises:
+        UsageError: if a key is unknown (naming the nearest), or a value is not accepted.
+    """
     types = get_type_hints(FinetuneSettings)
-    settings = {key: value for key, value in raw.items() if key != ABOUT}
     for key, value in settings.items():
-        one_of(key, "key", (ABOUT, *KEYS))
+        one_of(key, "key", (*extra, *KEYS))
         try:
             TypeAdapter(types[key]).validate_python(value, strict=True)
         except ValidationError as error:
             wanted = error.errors()[0]["msg"].removeprefix("Input should be ")
             raise UsageError(f"{key} {value!r} is not accepted: {wanted}") from None
     FinetuneSettings(**settings)
-    return settings
+    return dict(settings)

@@ -57,6 +57,19 @@ def test_a_change_makes_new_trials_of_what_it_touches_alone(
     assert not {t.id for t in dense} & before
 
 
+def test_a_recipe_stands_for_its_settings(tmp_path: Path, toy: DomainDataset) -> None:
+    recipe = read_spec(changed(tmp_path, "finetune = {{", "finetune = {{ recipe = 'recover',"))
+    trial = plan(recipe, toy)[-1]
+    settings = trial.finetune_settings()
+    assert (settings.lr, settings.steps, settings.epochs) == (3e-5, 2, None)
+    written = read_spec(
+        changed(
+            tmp_path, "finetune = {{", "finetune = {{ lr=3e-5, distill_weight=0.7, temperature=2.0,"
+        )
+    )
+    assert plan(written, toy)[-1].id == trial.id
+
+
 def test_a_label_does_not_change_what_a_trial_is(tmp_path: Path, toy: DomainDataset) -> None:
     named = plan(read_spec(write_spec(tmp_path)), toy)
     other = plan(read_spec(changed(tmp_path, '"ViT-Ti"', '"tiny"')), toy)
@@ -104,7 +117,14 @@ def test_a_spec_that_is_wrong_is_named(
         ('"day", "dusk"', '"day", "dust"', "unknown target 'dust'", "did you mean 'dusk'?"),
         ('"l1"', '"lam"', "unknown metric 'lam'", "did you mean 'lamp'?"),
         ("[0.5]", "[1.5]", "ratio 1.5 is not accepted", None),
-        ("batch_size", "batchsize", "unknown setting of fine-tuning", "did you mean 'batch_size'?"),
+        ("batch_size", "batchsize", "dense: unknown key 'batchsize'", "did you mean 'batch_size'?"),
+        ("steps = {steps}", "steps = 1.5", "dense: steps 1.5 is not accepted", None),
+        (
+            "finetune = {{",
+            "finetune = {{ recipe = 'recovr',",
+            "finetune: unknown recipe 'recovr'",
+            "did you mean 'recover'?",
+        ),
         ("[0.5]", "[0.5, 0.5]", "the same trial twice", None),
         ("pretrained = false", 'weights = "none"', "neither a file nor a name", None),
     ],
