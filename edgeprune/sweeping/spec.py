@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from edgeprune.domains.dataset import EMOJI
 from edgeprune.errors import UsageError, nearest
 
 if sys.version_info >= (3, 11):
@@ -132,7 +133,7 @@ def read_spec(path: Path) -> SweepSpec:
     root = path.absolute().parent
     return spec.model_copy(
         update={
-            "data": _beside(spec.data, root),
+            "data": spec.data if spec.data == EMOJI else str(root / spec.data),
             "models": tuple(
                 model.model_copy(update={"weights": _beside(model.weights, root)})
                 for model in spec.models

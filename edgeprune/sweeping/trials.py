@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -67,17 +68,18 @@ def plan(spec: SweepSpec, dataset: DomainDataset) -> list[Trial]:
     for target in targets:
         for seed in spec.seeds:
             leave_one_out(dataset, target, by=spec.split, seed=seed)
-    trials = [
-        trial
-        for seed in spec.seeds
+    # Seed by seed, and in each the dense models first, then one pruning of every model and target
+    # after another: a sweep that is stopped, or looked at while it runs, has whole rows.
+    placed = [
+        (turn, place, trial)
+        for turn, seed in enumerate(spec.seeds)
         for target in targets
         for model in spec.models
-        for trial in _of_one_model(spec, dataset, model, target, seed)
+        for place, trial in enumerate(_of_one_model(spec, dataset, model, target, seed))
     ]
+    trials = [trial for *_, trial in sorted(placed, key=itemgetter(0, 1))]
     _check_distinct(trials)
-    # Seed by seed, so that a sweep that is stopped has whole tables; dense models first in each.
-    order = {seed: index for index, seed in enumerate(spec.seeds)}
-    return sorted(trials, key=lambda trial: (order[trial.key.seed], trial.needs is not None))
+    return trials
 
 
 def finetune_options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
