@@ -83,7 +83,8 @@ def test_the_shapes_are_those_of_their_families() -> None:
     assert {"pos_embed", "blocks.0.gamma_1", "blocks.0.attn.relative_position_bias_table"} <= keys
     assert "blocks.0.attn.k_bias" not in keys
     assert beit.global_pool == "token"
-    assert deit.norm.eps == beit.norm.eps == 1e-6  # DINOv2's
+    assert beit.norm.eps == 1e-6  # DINOv2's
+    assert deit.norm.eps == pytest.approx(1e-6 * dinov2_shapes.STREAM_SCALE**2)
 
 
 def test_there_are_no_weights_to_fetch() -> None:
