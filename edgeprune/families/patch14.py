@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from timm.layers import LayerNorm
+from timm.layers.norm import LayerNorm
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.beit import Beit
 from timm.models.vision_transformer import VisionTransformer
