@@ -53,7 +53,8 @@ def beit_small_patch14(pretrained: bool = False, **kwargs: Any) -> Beit:
     """BEiT (Bao et al., 2021) of small size, with an absolute position embedding besides.
 
     Unlike timm's other BEiTs it classifies the class token, as DINOv2 does, not the mean of the
-    patches; so its last norm is ``norm``, before the pooling, and ``fc_norm`` is none.
+    patches; so its last norm is ``norm``, before the pooling, and ``fc_norm`` is none. A new
+    classifier is drawn as in timm's ViT; theirs begins at a thousandth, and learns later.
     """
     shape = {
         **SHAPE,
@@ -61,5 +62,6 @@ def beit_small_patch14(pretrained: bool = False, **kwargs: Any) -> Beit:
         "use_abs_pos_emb": True,
         "use_rel_pos_bias": True,
         "global_pool": "token",
+        "head_init_scale": 1.0,
     }
     return build_model_with_cfg(Beit, "beit_small_patch14", pretrained, **{**shape, **kwargs})
