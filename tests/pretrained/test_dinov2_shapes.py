@@ -56,6 +56,7 @@ def test_features_are_those_of_dinov2(
     assert model.record.family == family
     assert (model.record.mean, model.record.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert model.record.interpolation == "bicubic"
+    assert model.module.head.weight.std() == pytest.approx(0.02, rel=0.1)  # as timm's ViT
     found = features(model)
     assert found.shape == (3, 1 + 25 + 1, 384)
     assert reference.std() > 0.5
@@ -83,7 +84,8 @@ def test_the_shapes_are_those_of_their_families() -> None:
     assert {"pos_embed", "blocks.0.gamma_1", "blocks.0.attn.relative_position_bias_table"} <= keys
     assert "blocks.0.attn.k_bias" not in keys
     assert beit.global_pool == "token"
-    assert deit.norm.eps == beit.norm.eps == 1e-6  # DINOv2's
+    assert beit.norm.eps == 1e-6  # DINOv2's
+    assert deit.norm.eps == pytest.approx(1e-6 * dinov2_shapes.STREAM_SCALE**2)
 
 
 def test_there_are_no_weights_to_fetch() -> None:
