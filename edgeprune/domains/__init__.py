@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.domains.dataset import DomainDataset, Sample, open_dataset
+from edgeprune.domains.duplicates import warn_of_duplicates
 from edgeprune.domains.emoji import emoji_is_installed
 from edgeprune.domains.images import read_image
 from edgeprune.domains.inspect import inspect
@@ -29,6 +30,7 @@ __all__ = [
     "open_dataset",
     "prepare",
     "read_image",
+    "warn_of_duplicates",
 ]
 
 

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from edgeprune.domains.comparison import Comparison, compare
 from edgeprune.domains.dataset import RECORD_FILE, DomainDataset, Sample, open_dataset
+from edgeprune.domains.duplicates import identical
 from edgeprune.domains.images import ImageError, decode
 from edgeprune.domains.registry import recognise
-from edgeprune.files import sha256
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import Document, Facts
 
@@ -87,7 +87,7 @@ def inspect(data: str, *, progress: Progress = SILENT) -> DataInspection:
     modes: Counter[str] = Counter()
     unreadable: list[BadImage] = []
     animated: list[BadImage] = []
-    contents: dict[str, list[Sample]] = defaultdict(list)
+    readable: list[Sample] = []
     for sample in progress.track(dataset.samples, "reading images", len(dataset.samples)):
         try:
             decoded = decode(sample.path)
@@ -98,7 +98,7 @@ def inspect(data: str, *, progress: Progress = SILENT) -> DataInspection:
             widths.append(decoded.image.width)
             heights.append(decoded.image.height)
             modes[decoded.mode] += 1
-            contents[sha256(sample.path)].append(sample)
+            readable.append(sample)
     known = recognise(dataset)
     domains = {domain: _count(dataset, domain) for domain in dataset.domains}
     counts = {domain: count.classes for domain, count in domains.items()}
@@ -117,7 +117,7 @@ def inspect(data: str, *, progress: Progress = SILENT) -> DataInspection:
         unreadable=unreadable,
         animated=animated,
         ignored=_ignored(Path(data), dataset) if Path(data).is_dir() else [],
-        duplicates=_duplicates(contents.values()),
+        duplicates=_duplicates(identical(readable, progress)),
         comparison=compare(known, counts) if known else None,
     )
 
@@ -128,13 +128,11 @@ def _count(dataset: DomainDataset, domain: str) -> DomainCount:
     return DomainCount(images=sum(classes.values()), classes=classes)
 
 
-def _duplicates(contents: Iterable[Sequence[Sample]]) -> list[Duplicates]:
+def _duplicates(found: Iterable[Sequence[Sample]]) -> list[Duplicates]:
     """Count images that stand in several domains: a model could see the target in training."""
     shared: dict[tuple[str, ...], list[Sequence[Sample]]] = defaultdict(list)
-    for samples in contents:
-        domains = tuple(sorted({sample.domain for sample in samples}))
-        if len(domains) > 1:
-            shared[domains].append(samples)
+    for samples in found:
+        shared[tuple(sorted({sample.domain for sample in samples}))].append(samples)
     return [
         Duplicates(
             domains=list(domains),

@@ -10,7 +10,15 @@ from operator import itemgetter
 import numpy as np
 import torch
 
-from edgeprune.domains import DomainDataset, ImageStore, Sample, Split, data_facts, load_images
+from edgeprune.domains import (
+    DomainDataset,
+    ImageStore,
+    Sample,
+    Split,
+    data_facts,
+    load_images,
+    warn_of_duplicates,
+)
 from edgeprune.errors import UsageError
 from edgeprune.images import Preprocess
 from edgeprune.progress import SILENT, Progress
@@ -85,6 +93,7 @@ def calibrate(
     """
     if samples < 1:
         raise UsageError(f"samples {samples} is not accepted; 1 or more is")
+    warn_of_duplicates(split, progress)
     chosen = _balanced(split, samples, seed)
     store = load_images(chosen, preprocess, progress=progress)
     return Calibration(

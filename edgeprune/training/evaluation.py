@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from edgeprune.domains import DomainDataset, ImageStore, Split, leave_one_out, load_images
+from edgeprune.domains import (
+    DomainDataset,
+    ImageStore,
+    Split,
+    leave_one_out,
+    load_images,
+    warn_of_duplicates,
+)
 from edgeprune.errors import ModelError, UsageError
 from edgeprune.model import Model, check_class_names, check_classes
 from edgeprune.progress import SILENT, Progress
@@ -81,6 +88,7 @@ def evaluate(
         check_classes(model, dataset.classes)
         name = model.record.model
         predict = predictor(model.module)
+    warn_of_duplicates(split, progress)
     tallies = {
         domain: tally(
             predict,

@@ -12,7 +12,14 @@ from typing import Any
 import safetensors.torch
 
 from edgeprune import artifact, families
-from edgeprune.domains import DomainDataset, ImageStore, Split, data_facts, load_images
+from edgeprune.domains import (
+    DomainDataset,
+    ImageStore,
+    Split,
+    data_facts,
+    load_images,
+    warn_of_duplicates,
+)
 from edgeprune.environment import artifact_versions
 from edgeprune.errors import CheckError, ModelError
 from edgeprune.files import check_output_directory
@@ -81,6 +88,7 @@ def finetune(
     warn_of_leaks(model.record, dataset, split, "the model", progress)
     if teacher is not None:
         warn_of_leaks(teacher.record, dataset, split, "the teacher", progress)
+    warn_of_duplicates(split, progress)
     job = _Job(model, teacher, dataset, split, settings)
     steps = settings.total_steps(job.images)
     trainer = Trainer(model.module, teacher.module if teacher else None, settings, steps, device)
