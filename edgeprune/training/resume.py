@@ -37,7 +37,7 @@ class ResumeState(Document):
     train_seconds: float
     evaluate_seconds: float
     total_seconds: float
-    scaler: dict[str, float]
+    scaler: dict[str, int | float]
     tensors: str
     best: str | None
     averages: dict[str, str]

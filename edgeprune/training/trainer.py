@@ -90,6 +90,10 @@ class Trainer:
     def update(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """Do one optimiser step.
 
+        Args:
+            images: ``(batch, 3, size, size)``.
+            labels: classes ``(batch,)``, or their probabilities ``(batch, classes)``.
+
         Raises:
             CheckError: if the loss is not finite.
         """
@@ -156,7 +160,7 @@ class Trainer:
         module: nn.Module | None = None,
     ) -> dict[str, Tally]:
         """Score the weights as they are, or another module, per domain."""
-        predict = predictor(module or self.module, precision)
+        predict = predictor(self.module if module is None else module, precision)
         try:
             return {
                 domain: tally(predict, store, description=f"scoring {domain}", progress=progress)

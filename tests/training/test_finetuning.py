@@ -331,6 +331,30 @@ def test_bf16_learns_and_keeps_fp32_weights(
     assert not torch.equal(tensors["head.weight"], model.module.get_parameter("head.weight"))
 
 
+def test_fp16_scales_its_loss_and_resumes(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the CPU, where it is refused for its slowness: the code is that of a GPU."""
+    monkeypatch.setattr(module_under_test, "open_device", lambda *_: torch.device("cpu"))
+    settings = FinetuneSettings(**{**FAST.decisive(), "precision": "fp16"})
+    whole = finetune(model, dataset, split, settings, output=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        _stop_at(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(model, dataset, split, settings, output=tmp_path / "parts")
+    state = json.loads((tmp_path / "parts.resume/state.json").read_text())
+    assert state["scaler"]["scale"] > 1
+    parts = finetune(model, dataset, split, settings, output=tmp_path / "parts", resume=True)
+    assert _digest(tmp_path / "parts") == _digest(tmp_path / "whole")
+    assert parts.history == whole.history
+    tensors = artifact.load(tmp_path / "whole").module.state_dict()
+    assert {value.dtype for value in tensors.values()} == {torch.float32}
+
+
 def test_what_this_machine_lacks_is_said(
     model: Model, dataset: DomainDataset, split: Split, tmp_path: Path
 ) -> None:
