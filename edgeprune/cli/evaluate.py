@@ -81,7 +81,12 @@ def accuracy_table(title: str, dg: DGResult) -> Table:
     """Draw the accuracy on every domain; the target comes first and stands out."""
     from rich.table import Table
 
+    from edgeprune.selection import ORACLE
+
     table = Table(title=f"{title}, {dg.dataset} split by {dg.split.by}", title_justify="left")
+    if dg.selection == "oracle":
+        table.caption = ORACLE
+        table.caption_justify = "left"
     table.add_column("domain")
     for name in ("accuracy", "95 % interval", "images"):
         table.add_column(name, justify="right")

@@ -8,7 +8,7 @@ import typer
 
 from edgeprune.cli import app, options
 from edgeprune.cli.render import quiet_stdout, show
-from edgeprune.errors import UsageError
+from edgeprune.errors import UsageError, one_of
 from edgeprune.files import check_output_directory
 
 if TYPE_CHECKING:
@@ -51,6 +51,13 @@ def command(
     eval_every: Annotated[
         int | None, typer.Option(help="Steps between evaluations. Default: five in all.")
     ] = None,
+    selection: Annotated[
+        str,
+        typer.Option(
+            help="Which step is kept: the best on source validation ('source'), the 'last', or the"
+            " best on the target itself ('oracle'; marked in every result)."
+        ),
+    ] = "source",
     checkpoint_every: Annotated[
         int, typer.Option(help="Steps between writes of what --resume needs.")
     ] = 100,
@@ -71,6 +78,7 @@ def command(
         from edgeprune.loading import load_model
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
+        from edgeprune.selection import SELECTIONS
         from edgeprune.training import FinetuneSettings, finetune
         from edgeprune.training.compute import open_device
 
@@ -87,6 +95,7 @@ def command(
             distill_weight=distill_weight,
             temperature=temperature,
             eval_every=eval_every,
+            selection=one_of(selection, "selection", SELECTIONS),
             checkpoint_every=checkpoint_every,
             precision=precision,
             device=device,
@@ -121,11 +130,14 @@ def _table(console: Console, result: FinetuneResult) -> None:
     from edgeprune.cli.evaluate import accuracy_table
 
     history = Table(title=f"{result.model}: {result.steps} steps", title_justify="left")
-    for name in ("step", "loss", "source validation"):
+    oracle = result.dg.selection == "oracle"
+    for name in ("step", "loss", "source validation", *(["target"] if oracle else [])):
         history.add_column(name, justify="right")
     for point in result.history:
         best = "bold" if point.step == result.best_step else None
-        cells = (str(point.step), f"{point.loss:.3f}", f"{point.source_val:.1f} %")
+        cells = [str(point.step), f"{point.loss:.3f}", f"{point.source_val:.1f} %"]
+        if point.target is not None:
+            cells.append(f"{point.target:.1f} %")
         history.add_row(*cells, style=best)
     console.print(history)
     console.print(accuracy_table(f"Accuracy of step {result.best_step}", result.dg))

@@ -32,6 +32,12 @@ class Split:
     validation: dict[str, tuple[Sample, ...]]
     test: tuple[Sample, ...]
 
+    @property
+    def tests(self) -> dict[str, tuple[Sample, ...]]:
+        """The test images of each domain that was held out."""
+        domains = dict.fromkeys(sample.domain for sample in self.test)
+        return {name: tuple(s for s in self.test if s.domain == name) for name in domains}
+
 
 def leave_one_out(
     dataset: DomainDataset,

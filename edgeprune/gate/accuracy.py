@@ -100,7 +100,10 @@ def _drop(
         return _unknown(row, "accuracy_drop", None, f"{who} is not known; give --eval FILE")
     limit = reference.target_accuracy - drop
     if not same_score(dg, reference):
-        note = "the two were scored on different data sets, targets or splits"
+        note = (
+            "the two were scored on different data sets, targets or splits,"
+            " or their step was selected otherwise"
+        )
         return _unknown(row, "accuracy_drop", limit, note)
     return finding(
         row,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from edgeprune.schema import DGResult, Document, Facts, Made
+from edgeprune.schema import DGResult, Document, Facts, Made, Selection
 
 Interval = tuple[float, float]
 
@@ -71,6 +71,7 @@ class ReportRow(Facts):
     split: str | None = None
     split_seed: int | None = None
     holdout: float | None = None
+    selection: Selection | None = None
     target_accuracy: float | None = None
     target_ci95: Interval | None = None
     target_n: int | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgeprune.reporting.collect import Artifact
 from edgeprune.reporting.document import LayerWidth, ReportModel
 from edgeprune.schema import ArtifactRecord, DGResult, Made
+from edgeprune.selection import comparable
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def is_dense(record: ArtifactRecord) -> bool:
 
 
 def same_score(first: DGResult, second: DGResult) -> bool:
-    """Tell whether two results were scored on the same images of the same domain."""
+    """Tell whether two results were scored on the same images, their weights selected alike."""
+    if not comparable(first.selection, second.selection):
+        return False
     same = (first.dataset, first.target, first.split) == (
         second.dataset,
         second.target,
@@ -72,9 +75,7 @@ def _dense_of(artifact: Artifact, artifacts: Sequence[Artifact]) -> _Dense:
     dg = record.dg
     scored = [other for other in candidates if other.record.dg and same_score(other.record.dg, dg)]
     if not scored:
-        return _Dense(
-            shape, why=f"no dense artifact was scored on the same images of {dg.target!r}"
-        )
+        return _Dense(shape, why=_why_not(dg, candidates))
     ancestors = _ancestors(artifact, artifacts)
     related = [other for other in scored if other.label in ancestors]
     if len(scored) > 1 and len(related) != 1:
@@ -86,6 +87,18 @@ def _dense_of(artifact: Artifact, artifacts: Sequence[Artifact]) -> _Dense:
             shape, why=f"its dense artifact {chosen.label} used other data (fingerprints differ)"
         )
     return _Dense(shape, scored=chosen)
+
+
+def _why_not(dg: DGResult, candidates: Sequence[Artifact]) -> str:
+    """Say why none of the dense artifacts will do."""
+    for other in candidates:
+        dense = other.record.dg
+        if dense and same_score(dense.model_copy(update={"selection": dg.selection}), dg):
+            return (
+                f"its step was selected by {dg.selection or 'nothing'}, that of its dense artifact"
+                f" {other.label} by {dense.selection or 'nothing'}"
+            )
+    return f"no dense artifact was scored on the same images of {dg.target!r}"
 
 
 def _is_dense_of(dense: ArtifactRecord, record: ArtifactRecord) -> bool:

@@ -63,6 +63,7 @@ def html(data: ReportData) -> str:
         scored=[model for model in data.models if model.dg is not None],
         domains=_domains(data.models),
         targets={model.dg.target for model in data.models if model.dg is not None},
+        oracle=any(model.dg and model.dg.selection == "oracle" for model in data.models),
         widths=[_width_table(model) for model in data.models if not model.is_dense],
         splits=_splits(data.models),
         flat=lambda value: list(_flat(value)),

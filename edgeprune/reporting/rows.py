@@ -186,6 +186,7 @@ def _score_facts(model: ReportModel) -> dict[str, Any]:
         "split": dg.split.by,
         "split_seed": dg.split.seed,
         "holdout": dg.split.holdout,
+        "selection": dg.selection,
         "target_accuracy": dg.target_accuracy,
         "target_ci95": target.ci95 if target else None,
         "target_n": target.n if target else None,

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeprune.reporting.document import ReportData, ReportRow
 from edgeprune.reporting.wording import count, interval, milliseconds, points, pruning, setting
+from edgeprune.selection import ORACLE
 
 # What a spreadsheet would take for the start of a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -107,7 +108,8 @@ def _latency(row: ReportRow) -> str:
 def _accuracy(row: ReportRow) -> str:
     if row.target_accuracy is None:
         return row.accuracy_note or "not scored"
-    return f"{row.target_accuracy:.1f}{_bracket(interval(row.target_ci95, 1))} on {row.target}"
+    text = f"{row.target_accuracy:.1f}{_bracket(interval(row.target_ci95, 1))} on {row.target}"
+    return f"{text}, {ORACLE}" if row.selection == "oracle" else text
 
 
 def _bracket(text: str) -> str:

@@ -13,7 +13,15 @@ from edgeprune.domains import DomainDataset, ImageStore, Split, leave_one_out, l
 from edgeprune.errors import ModelError, UsageError
 from edgeprune.model import Model, check_class_names, check_classes
 from edgeprune.progress import SILENT, Progress
-from edgeprune.schema import ArtifactRecord, DataFacts, DGResult, DomainAccuracy, EvalResult
+from edgeprune.schema import (
+    ArtifactRecord,
+    DataFacts,
+    DGResult,
+    DomainAccuracy,
+    EvalResult,
+    Selection,
+)
+from edgeprune.selection import ORACLE, selection_of
 from edgeprune.training.compute import autocast
 from edgeprune.training.onnx_model import OnnxModel
 
@@ -68,11 +76,11 @@ def evaluate(
         raise UsageError(f"batch size {batch_size!r} is not accepted: at least 1")
     if isinstance(model, OnnxModel):
         _check_onnx_classes(model, dataset.classes)
-        name = model.name
+        name, selection = model.name, model.selection
         predict: Predictor = model.logits
     else:
         check_classes(model, dataset.classes)
-        name = model.record.model
+        name, selection = model.record.model, selection_of(model.record.made)
         predict = predictor(model.module)
     tallies = {
         domain: tally(
@@ -82,9 +90,9 @@ def evaluate(
             batch_size=batch_size,
             progress=progress,
         )
-        for domain, samples in {**split.validation, split.target: split.test}.items()
+        for domain, samples in {**split.validation, **split.tests}.items()
     }
-    return EvalResult(model=name, dg=dg_result(dataset, split, tallies))
+    return EvalResult(model=name, dg=dg_result(dataset, split, tallies, selection))
 
 
 def tally(
@@ -111,13 +119,19 @@ def pool(tallies: Sequence[Tally]) -> Tally:
     return Tally(sum(t.correct for t in tallies), sum(t.n for t in tallies))
 
 
-def dg_result(dataset: DomainDataset, split: Split, tallies: Mapping[str, Tally]) -> DGResult:
+def dg_result(
+    dataset: DomainDataset,
+    split: Split,
+    tallies: Mapping[str, Tally],
+    selection: Selection | None,
+) -> DGResult:
     """Put the tallies of the target and of every source domain into a result."""
     sources = [tallies[domain] for domain in split.validation]
     return DGResult(
         dataset=dataset.name,
         target=split.target,
         split=split.facts,
+        selection=selection,
         target_accuracy=tallies[split.target].accuracy,
         source_val_accuracy=pool(sources).accuracy,
         domains={name: tallies[name].with_interval() for name in dataset.domains},
@@ -183,7 +197,9 @@ def trained_on(record: ArtifactRecord, dataset: DomainDataset) -> DataFacts | No
 def warn_of_leaks(
     record: ArtifactRecord, dataset: DomainDataset, split: Split, who: str, progress: Progress
 ) -> None:
-    """Say if images that ``split`` scores may have been trained on before."""
+    """Say if what ``split`` scores may have been trained on, or used to pick a step, before."""
+    if selection_of(record.made) == "oracle":
+        progress.say(f"note: {who} was made by {ORACLE}")
     for step in record.made:
         used = step.data
         if used is None or used.dataset != dataset.name:

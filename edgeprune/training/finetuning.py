@@ -1,4 +1,4 @@
-"""Fine-tuning on the source domains: the best weights by source validation become an artifact."""
+"""Fine-tuning on the source domains: the weights that were selected become an artifact."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from edgeprune.files import check_output_directory
 from edgeprune.model import Model, check_classes
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import DGResult, FinetuneResult, FinetuneSeconds, Made
+from edgeprune.selection import selection_of
 from edgeprune.training.batches import TrainingImages, pooled, prefetched
 from edgeprune.training.compute import open_device, repeatable
 from edgeprune.training.evaluation import dg_result, warn_of_leaks
@@ -41,10 +42,10 @@ def finetune(
 ) -> FinetuneResult:
     """Fine-tune a copy of ``model`` on the source domains and write it as an artifact.
 
-    The weights of the best evaluation on the source domains' validation images are kept; the
-    target is scored once, with those. Until ``output`` is complete, the state of the run lies
-    in ``<output>.resume``; with ``resume`` an interrupted run continues from there and ends
-    with the same weights as one that was never interrupted.
+    The weights of the best evaluation on the source domains' validation images are kept, unless
+    ``settings.selection`` says otherwise; the target is scored with those. Until ``output`` is
+    complete, the state of the run lies in ``<output>.resume``; with ``resume`` an interrupted run
+    continues from there and ends with the same weights as one that was never interrupted.
 
     Args:
         model: the dense or pruned model.
@@ -165,25 +166,31 @@ class _Job:
             for domain, samples in self.split.validation.items()
         }
 
-    def test_store(self, progress: Progress) -> ImageStore:
-        return load_images(self.split.test, self.model.preprocess, progress=progress)
+    def test_stores(self, progress: Progress) -> dict[str, ImageStore]:
+        return {
+            domain: load_images(samples, self.model.preprocess, progress=progress)
+            for domain, samples in self.split.tests.items()
+        }
 
 
 def _train_and_score(
     job: _Job, trainer: Trainer, checkpoint: Callable[[], None], progress: Progress
 ) -> DGResult:
     stores = job.validation_stores(progress)
+    targets = job.test_stores(progress) if job.settings.selection == "oracle" else None
     if trainer.step < trainer.steps or trainer.evaluation_is_due():
-        _train(job, trainer, stores, checkpoint, progress)
+        _train(job, trainer, stores, targets, checkpoint, progress)
     trainer.module.load_state_dict(trainer.best)
-    stores[job.split.target] = job.test_store(progress)
-    return dg_result(job.dataset, job.split, trainer.tallies(stores, progress))
+    stores |= targets or job.test_stores(progress)
+    selection = selection_of([*job.model.record.made, job.made])
+    return dg_result(job.dataset, job.split, trainer.tallies(stores, progress), selection)
 
 
 def _train(
     job: _Job,
     trainer: Trainer,
     stores: dict[str, ImageStore],
+    targets: dict[str, ImageStore] | None,
     checkpoint: Callable[[], None],
     progress: Progress,
 ) -> None:
@@ -198,11 +205,11 @@ def _train(
     with repeatable(trainer.device):
         # A run may have been interrupted between a step and its evaluation.
         if trainer.evaluation_is_due():
-            trainer.evaluate(stores, progress)
+            trainer.evaluate(stores, progress, targets)
         for batch in tracked:
             trainer.update(*batch)
             if trainer.evaluation_is_due():
-                trainer.evaluate(stores, progress)
+                trainer.evaluate(stores, progress, targets)
             if trainer.step % job.settings.checkpoint_every == 0:
                 checkpoint()
 

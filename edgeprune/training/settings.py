@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from edgeprune.errors import UsageError, one_of
+from edgeprune.schema import Selection
+from edgeprune.selection import SELECTIONS
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 DEVICES = ("cpu", "cuda")
@@ -33,6 +35,9 @@ class FinetuneSettings:
         distill_weight: share of the teacher in the loss, where there is one.
         temperature: softens both logits before the teacher's and the student's are compared.
         eval_every: steps between evaluations on source validation; None: five in all.
+        selection: whose weights are kept: of the best evaluation on source validation
+            ("source"), of the last step ("last"), or of the best evaluation on the target
+            ("oracle").
         checkpoint_every: steps between writes of the state that a resumed run starts from;
             it does not change the result.
         precision: of forward and backward; weights and moments are fp32 always.
@@ -53,6 +58,7 @@ class FinetuneSettings:
     distill_weight: float = 0.7
     temperature: float = 2.0
     eval_every: int | None = None
+    selection: Selection = "source"
     checkpoint_every: int = field(default=100, compare=False)
     precision: str = "fp32"
     device: str = "cpu"
@@ -76,6 +82,7 @@ class FinetuneSettings:
         for name in ("min_lr_share", "warmup_share", "label_smoothing", "distill_weight"):
             self._check_share(name, low_open=False, high_open=name == "label_smoothing")
         self._check_share("layer_decay", low_open=True, high_open=False)
+        one_of(self.selection, "selection", SELECTIONS)
         one_of(self.precision, "precision", PRECISIONS)
         one_of(self.device, "device", DEVICES)
 

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Mapping
+from statistics import fmean
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from edgeprune.domains import ImageStore
 from edgeprune.errors import CheckError
 from edgeprune.progress import Progress
 from edgeprune.schema import HistoryPoint
+from edgeprune.selection import chosen
 from edgeprune.training.compute import autocast
 from edgeprune.training.evaluation import Tally, pool, predictor, tally
 from edgeprune.training.objective import objective
@@ -29,7 +31,7 @@ class Trainer:
     Attributes:
         step: optimiser steps done.
         history: one point per evaluation.
-        best: weights of the best evaluation so far, on the CPU; of equals the later.
+        best: weights of the evaluation that is chosen so far, on the CPU.
         loss_sum: sum of the training losses since the last evaluation.
         train_seconds, evaluate_seconds: wall time of both moves.
         device: where it is trained.
@@ -64,7 +66,7 @@ class Trainer:
     @property
     def best_point(self) -> HistoryPoint:
         """The evaluation that ``best`` belongs to."""
-        return max(reversed(self.history), key=lambda point: point.source_val)
+        return chosen(self.history, self._settings.selection)
 
     def evaluation_is_due(self) -> bool:
         """Tell whether this step ends with an evaluation that is not done yet."""
@@ -102,28 +104,40 @@ class Trainer:
         self.consistent = True
         self.optimiser.zero_grad(set_to_none=True)
 
-    def evaluate(self, stores: Mapping[str, ImageStore], progress: Progress) -> None:
-        """Score the source domains' validation images; keep the weights if they are the best.
+    def evaluate(
+        self,
+        stores: Mapping[str, ImageStore],
+        progress: Progress,
+        targets: Mapping[str, ImageStore] | None = None,
+    ) -> None:
+        """Score the source domains' validation images; keep the weights if they are the chosen.
 
-        This picks a step only, so that it runs in the precision of training.
+        ``targets`` are the images of the target, where they pick the step. This picks a step
+        only, so that it runs in the precision of training.
         """
         started = time.perf_counter()
         tallies = self.tallies(stores, progress, self._settings.precision)
+        target = None
+        if targets is not None:
+            scored = self.tallies(targets, progress, self._settings.precision)
+            target = fmean(tally.accuracy for tally in scored.values())
         point = HistoryPoint(
             step=self.step,
             loss=self.loss_sum / (self.step - self._last_evaluated()),
             source_val=pool(list(tallies.values())).accuracy,
+            target=target,
         )
         self.consistent = False
-        if not self.history or point.source_val >= self.best_point.source_val:
-            self.best = weights(self.module)
         self.history.append(point)
+        if self.best_point == point:
+            self.best = weights(self.module)
         self.loss_sum = 0.0
         self.evaluate_seconds += time.perf_counter() - started
         self.consistent = True
         progress.say(
             f"step {point.step} of {self.steps}: loss {point.loss:.3f},"
             f" source validation {point.source_val:.1f} %"
+            + (f", target {target:.1f} %" if target is not None else "")
         )
 
     def tallies(

@@ -57,12 +57,23 @@ def test_tables_name_steps_and_domains(
         assert expected in out
 
 
+def test_oracle_selection_is_marked_in_every_table(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = "oracle selection: the target picked the step"
+    assert main(_command(root, tmp_path / "out", "--steps", "2", "--selection", "oracle")) == 0
+    assert mark in capsys.readouterr().out
+    assert main(["eval", str(tmp_path / "out"), "--data", str(root)]) == 0
+    assert mark in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
         (["--steps", "1", "--epochs", "1"], 2, "give one of the two"),
         (["--lr", "-1"], 2, "lr -1.0 is not accepted"),
         (["--target", "noon"], 2, "unknown domain 'noon'; accepted: day, dusk, night"),
+        (["--selection", "best"], 2, "unknown selection 'best'; accepted: source, last, oracle"),
         (["--precision", "int4"], 2, "unknown precision 'int4'"),
         (["--precision", "fp16"], 3, "'fp16' cannot be trained in on the CPU"),
         (["--num-classes", "5"], 2, "5 classes, the data have 3"),

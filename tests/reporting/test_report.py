@@ -14,6 +14,8 @@ import report_runs as runs
 from edgeprune.errors import ArtifactError, OutputError, ResultError, UnavailableError, UsageError
 from edgeprune.reporting import report
 from edgeprune.reporting.collect import collect
+from edgeprune.reporting.page import html
+from edgeprune.reporting.tables import markdown
 from edgeprune.reporting.write import build
 from edgeprune.schema import SplitFacts
 
@@ -174,6 +176,32 @@ def test_other_target_or_split_is_never_compared(tmp_path: Path) -> None:
     data = of(tmp_path)
     assert [row.drop_points for row in data.rows] == [None, None, None]
     assert any("different data sets, targets or splits" in text for text in data.warnings)
+
+
+def test_oracle_selection_is_marked_and_compared_with_its_like_only(tmp_path: Path) -> None:
+    oracle = runs.dg(57.0).model_copy(update={"selection": "oracle"})
+    dense = runs.record()
+    pruned = runs.record(ratio=0.5, dg=oracle)
+    runs.write_artifact(tmp_path / "dense", dense)
+    runs.write_artifact(tmp_path / "p", pruned)
+    files = [
+        runs.measurement("dense", 41.3, fingerprint=dense.weights_sha256),
+        runs.measurement("p", 14.2, fingerprint=pruned.weights_sha256),
+    ]
+    runs.write_bench(
+        tmp_path / "bench.json", runs.bench(files, [runs.comparison("p", "dense", 2.91)])
+    )
+    data = of(tmp_path)
+    assert [row.drop_points for row in data.rows] == [None, None]
+    assert [row.selection for row in data.rows] == ["source", "oracle"]
+    why = "its step was selected by oracle, that of its dense artifact dense by source"
+    assert any(why in text for text in data.warnings)
+    mark = "oracle selection: the target picked the step"
+    assert mark in data.headline
+    assert mark in markdown(data)
+    assert "oracle selection</span>" in html(data)
+    runs.write_artifact(tmp_path / "dense-oracle", dg=oracle)
+    assert of(tmp_path).models[-1].drop_points == pytest.approx(0.0)
 
 
 def test_accuracy_is_not_carried_over_to_int8(tmp_path: Path) -> None:

@@ -21,8 +21,10 @@ from edgeprune.errors import (
 from edgeprune.files import sha256
 from edgeprune.model import DenseOptions, Model, create
 from edgeprune.progress import SilentProgress
+from edgeprune.selection import selection_of
 from edgeprune.training import FinetuneSettings, evaluate, finetune
 from edgeprune.training import finetuning as module_under_test
+from edgeprune.training.evaluation import Tally
 from edgeprune.training.trainer import Trainer
 
 FAST = FinetuneSettings(steps=6, batch_size=7, eval_every=2, checkpoint_every=1, lr=3e-4)
@@ -109,7 +111,15 @@ def test_same_seed_same_bytes_other_seed_others(
     assert "seconds" not in text
 
 
-@pytest.mark.parametrize(("step", "method"), [(1, "update"), (3, "update"), (4, "evaluate")])
+@pytest.mark.parametrize(
+    ("step", "method", "selection"),
+    [
+        (1, "update", "source"),
+        (3, "update", "oracle"),
+        (3, "update", "last"),
+        (4, "evaluate", "source"),
+    ],
+)
 def test_resumed_run_ends_like_an_uninterrupted_one(
     model: Model,
     dataset: DomainDataset,
@@ -118,21 +128,25 @@ def test_resumed_run_ends_like_an_uninterrupted_one(
     monkeypatch: pytest.MonkeyPatch,
     step: int,
     method: str,
+    selection: str,
 ) -> None:
-    whole = finetune(model, dataset, split, FAST, output=tmp_path / "whole", teacher=model)
+    settings = FinetuneSettings(
+        **{**FAST.decisive(), "selection": selection}, checkpoint_every=FAST.checkpoint_every
+    )
+    whole = finetune(model, dataset, split, settings, output=tmp_path / "whole", teacher=model)
     arguments = {"output": tmp_path / "parts" / "out", "teacher": model}
     # checkpoint_every 100: only what the interruption itself writes can be resumed from
-    rare = FinetuneSettings(**FAST.decisive(), checkpoint_every=100)
+    rare = FinetuneSettings(**settings.decisive(), checkpoint_every=100)
     with monkeypatch.context() as patch:
         _stop_at(patch, step, method)
         with pytest.raises(KeyboardInterrupt):
             finetune(model, dataset, split, rare, **arguments)
     assert _leftovers(tmp_path / "parts" / "out") == ["out.resume"]
     with pytest.raises(OutputError, match="interrupted run") as caught:
-        finetune(model, dataset, split, FAST, **arguments)
+        finetune(model, dataset, split, settings, **arguments)
     assert caught.value.hint == "--resume continues it, --force starts over"
     progress = Recorded()
-    parts = finetune(model, dataset, split, FAST, resume=True, progress=progress, **arguments)
+    parts = finetune(model, dataset, split, settings, resume=True, progress=progress, **arguments)
     assert progress.lines[0] == f"resuming after step {step} of 6"
     assert _digest(tmp_path / "parts" / "out") == _digest(tmp_path / "whole")
     assert parts.history == whole.history
@@ -253,6 +267,58 @@ def test_the_best_step_is_kept_not_the_last(
     assert first.source_val > last.source_val
     assert result.best_step == 10
     assert result.dg.source_val_accuracy == first.source_val
+
+
+def test_selection_decides_which_step_is_kept(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # What the evaluations find: source validation is best at step 2, the target at step 4.
+    found = iter([(90.0, 40.0), (80.0, 70.0), (70.0, 50.0)] * 3)
+
+    def scripted(
+        self: Trainer, stores: Any, progress: Any, precision: str = "fp32"
+    ) -> dict[str, Tally]:
+        if precision == "fp32" and self.step == self.steps and len(self.history) == 3:
+            return original(self, stores, progress, precision)
+        if "night" not in stores:
+            scripted.source, scripted.target = next(found)
+            return {name: Tally(int(scripted.source), 100) for name in stores}
+        return {name: Tally(int(scripted.target), 100) for name in stores}
+
+    original = Trainer.tallies
+    monkeypatch.setattr(Trainer, "tallies", scripted)
+    weights = {}
+    for selection, step in (("source", 2), ("oracle", 4), ("last", 6)):
+        settings = FinetuneSettings(**{**FAST.decisive(), "selection": selection})
+        result = finetune(model, dataset, split, settings, output=tmp_path / selection)
+        assert result.best_step == step
+        assert result.dg.selection == selection
+        weights[selection] = sha256(tmp_path / selection / "model.safetensors")
+        targets = [point.target for point in result.history]
+        assert targets == ([40.0, 70.0, 50.0] if selection == "oracle" else [None] * 3)
+        record = artifact.read_record(tmp_path / selection)
+        assert selection_of(record.made) == selection
+    assert len(set(weights.values())) == 3
+
+
+def test_what_the_target_picked_stays_marked(
+    model: Model, dataset: DomainDataset, split: Split, tmp_path: Path
+) -> None:
+    one = FinetuneSettings(steps=1, batch_size=4, selection="oracle")
+    finetune(model, dataset, split, one, output=tmp_path / "oracle")
+    progress = Recorded()
+    parent = artifact.load(tmp_path / "oracle")
+    again = FinetuneSettings(steps=1, batch_size=4)
+    result = finetune(
+        parent, dataset, split, again, output=tmp_path / "again", teacher=parent, progress=progress
+    )
+    assert result.dg.selection == "oracle"
+    marks = [line for line in progress.lines if "the target picked the step" in line]
+    assert [line.split(" was")[0] for line in marks] == ["note: the model", "note: the teacher"]
 
 
 def test_loss_that_is_not_finite_stops_the_run(

@@ -29,6 +29,7 @@ from edgeprune.training import FinetuneSettings
         {"distill_weight": -0.1},
         {"layer_decay": 0.0},
         {"precision": "fp8"},
+        {"selection": "target"},
         {"device": "tpu"},
         {"seed": -1},
     ],
