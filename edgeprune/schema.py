@@ -176,6 +176,18 @@ class DGResult(Facts):
         """The domains that were held out."""
         return self.targets or [self.target]
 
+    @property
+    def target_interval(self) -> tuple[float, float] | None:
+        """95 % interval of the accuracy on the target, if it is known."""
+        found = self.domains.get(self.target)
+        return self.target_ci95 or (found.ci95 if found else None)
+
+    @property
+    def target_n(self) -> int | None:
+        """How many images of the target were scored, if that is known."""
+        found = [self.domains[name].n for name in self.held_out if name in self.domains]
+        return sum(found) if found else None
+
 
 class Drop(Facts):
     """What a model lost against the dense one, on the same images of the target.

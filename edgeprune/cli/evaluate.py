@@ -14,7 +14,7 @@ from edgeprune.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgeprune.schema import DGResult
+    from edgeprune.schema import DGResult, DomainAccuracy
 
 
 @app.command("eval")
@@ -28,6 +28,7 @@ def command(
     ],
     data: options.Data = None,
     target: options.Target = None,
+    source: options.Source = None,
     split: options.Split = None,
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 64,
     num_classes: options.NumClasses = None,
@@ -40,11 +41,11 @@ def command(
     ] = None,
     json_: options.Json = False,
 ) -> None:
-    """Score a model on the unseen domain and on the others.
+    """Score a model on the unseen domains and on the others.
 
-    The target is scored on its test images, every other domain on its validation images.
+    What is held out is scored on its test images, every source on its validation images.
 
-    An artifact is scored on the target and split that it was trained with, unless told otherwise.
+    An artifact is scored on the domains and split of its training, unless told otherwise.
     """
     if data is None:
         raise UsageError("eval needs images: --data ROOT, or --data emoji")
@@ -57,7 +58,7 @@ def command(
 
         progress = TerminalProgress()
         dataset = open_dataset(data)
-        source = (
+        scored = (
             open_onnx(Path(model))
             if model.endswith(".onnx")
             else load_only(
@@ -66,19 +67,20 @@ def command(
         )
         divided = choose_split(
             dataset,
-            None if isinstance(source, OnnxModel) else source.record,
+            None if isinstance(scored, OnnxModel) else scored.record,
             target=target,
+            source=source,
             by=split,
             seed=seed,
             progress=progress,
         )
-        result = evaluate(source, dataset, divided, batch_size=batch_size, progress=progress)
+        result = evaluate(scored, dataset, divided, batch_size=batch_size, progress=progress)
     title = f"Accuracy of {result.model}"
     show(result, json_, lambda console: console.print(accuracy_table(title, result.dg)))
 
 
 def accuracy_table(title: str, dg: DGResult) -> Table:
-    """Draw the accuracy on every domain; the target comes first and stands out."""
+    """Draw the accuracy on every domain; what was held out comes first and stands out."""
     from rich.table import Table
 
     from edgeprune.selection import ORACLE
@@ -90,18 +92,23 @@ def accuracy_table(title: str, dg: DGResult) -> Table:
     table.add_column("domain")
     for name in ("accuracy", "95 % interval", "images"):
         table.add_column(name, justify="right")
-    names = [dg.target, *(name for name in dg.domains if name != dg.target)]
-    for name in names:
-        found = dg.domains[name]
-        low, high = found.ci95
-        held_out = name == dg.target
-        table.add_row(
-            f"{name} (held out)" if held_out else name,
-            f"{found.accuracy:.1f} %",
-            f"{low:.1f} to {high:.1f}",
-            str(found.n),
-            style="bold" if held_out else None,
-            end_section=held_out or name == names[-1],
-        )
-    table.add_row("all sources", f"{dg.source_val_accuracy:.1f} %", "", "")
+    sources = [name for name in dg.domains if name not in dg.held_out]
+    for name in dg.held_out:
+        table.add_row(*_cells(f"{name} (held out)", dg.domains[name]), style="bold")
+    if len(dg.held_out) > 1:
+        low, high = dg.target_interval or (None, None)
+        interval = "" if low is None or high is None else f"{low:.1f} to {high:.1f}"
+        mean = f"{dg.target_accuracy:.1f} %"
+        table.add_row("mean of those held out", mean, interval, "", style="bold")
+    table.add_section()
+    for name in sources:
+        table.add_row(*_cells(name, dg.domains[name]))
+    if len(sources) > 1:
+        table.add_section()
+        table.add_row("all sources", f"{dg.source_val_accuracy:.1f} %", "", "")
     return table
+
+
+def _cells(name: str, found: DomainAccuracy) -> tuple[str, str, str, str]:
+    low, high = found.ci95
+    return name, f"{found.accuracy:.1f} %", f"{low:.1f} to {high:.1f}", str(found.n)

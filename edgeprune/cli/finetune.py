@@ -23,6 +23,7 @@ def command(
     output: options.Output,
     data: options.Data = None,
     target: options.Target = None,
+    source: options.Source = None,
     split: options.Split = None,
     epochs: Annotated[
         int | None, typer.Option(help="Passes over the training images. Default: 10.")
@@ -69,12 +70,12 @@ def command(
     force: options.Force = False,
     json_: options.Json = False,
 ) -> None:
-    """Train on the source domains, score the best step on the unseen one."""
+    """Train on the source domains, score the best step on the unseen ones."""
     if data is None:
         raise UsageError("finetune needs images: --data ROOT, or --data emoji")
     check_output_directory(output, force=force)
     with quiet_stdout():
-        from edgeprune.domains import leave_one_out, open_dataset
+        from edgeprune.domains import divide, open_dataset
         from edgeprune.loading import load_model
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
@@ -103,12 +104,7 @@ def command(
         )
         open_device(device, precision)
         dataset = open_dataset(data)
-        if target is None:
-            raise UsageError(
-                "finetune needs the domain to hold out: --target DOMAIN;"
-                f" accepted: {', '.join(dataset.domains)}"
-            )
-        divided = leave_one_out(dataset, target, by=split, seed=seed)
+        divided = divide(dataset, target=target, source=source, by=split, seed=seed)
         dense = DenseOptions(num_classes, img_size, pretrained, weights, seed)
         result = finetune(
             load_model(model, dense),

@@ -10,7 +10,7 @@ from edgeprune.domains.images import read_image
 from edgeprune.domains.inspect import inspect
 from edgeprune.domains.prepare import prepare
 from edgeprune.domains.registry import list_datasets
-from edgeprune.domains.split import Split, data_facts, leave_one_out
+from edgeprune.domains.split import Split, data_facts, divide, leave_one_out, single_source
 
 if TYPE_CHECKING:
     from edgeprune.domains.store import ImageStore, load_images
@@ -21,6 +21,7 @@ __all__ = [
     "Sample",
     "Split",
     "data_facts",
+    "divide",
     "emoji_is_installed",
     "inspect",
     "leave_one_out",
@@ -29,6 +30,7 @@ __all__ = [
     "open_dataset",
     "prepare",
     "read_image",
+    "single_source",
 ]
 
 

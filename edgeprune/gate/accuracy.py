@@ -69,11 +69,6 @@ def _score_of(row: Measurement, evals: Sequence[EvalResult]) -> DGResult | None:
     return read_finite(Path(row.artifact) / RECORD_FILE, ArtifactRecord, ArtifactError).dg
 
 
-def _interval(dg: DGResult) -> tuple[float, float] | None:
-    target = dg.domains.get(dg.target)
-    return target.ci95 if target else None
-
-
 def _floor(row: Measurement, dg: DGResult | None, limit: float) -> Finding:
     if dg is None:
         return _unknown(row, "accuracy", limit, "its accuracy is not known; give --eval FILE")
@@ -82,7 +77,7 @@ def _floor(row: Measurement, dg: DGResult | None, limit: float) -> Finding:
         metric="accuracy",
         unit="%",
         current=dg.target_accuracy,
-        ci95=_interval(dg),
+        ci95=dg.target_interval,
         limit=limit,
         verdict="passed" if dg.target_accuracy >= limit else "failed",
     )
@@ -112,7 +107,7 @@ def _drop(
         against=baseline.model if baseline else None,
         baseline=reference.target_accuracy,
         current=dg.target_accuracy,
-        ci95=_interval(dg),
+        ci95=dg.target_interval,
         limit=limit,
         verdict="passed" if dg.target_accuracy >= limit else "failed",
     )

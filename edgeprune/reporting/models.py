@@ -49,12 +49,7 @@ def same_score(first: DGResult, second: DGResult) -> bool:
         second.target,
         second.split,
     )
-    return same and _target_count(first) == _target_count(second)
-
-
-def _target_count(dg: DGResult) -> int | None:
-    target = dg.domains.get(dg.target)
-    return target.n if target else None
+    return same and first.target_n == second.target_n
 
 
 def _data_fingerprint(record: ArtifactRecord) -> str | None:

@@ -179,7 +179,6 @@ def _score_facts(model: ReportModel) -> dict[str, Any]:
     if model.dg is None:
         return {}
     dg = model.dg
-    target = dg.domains.get(dg.target)
     return {
         "dataset": dg.dataset,
         "target": dg.target,
@@ -188,8 +187,8 @@ def _score_facts(model: ReportModel) -> dict[str, Any]:
         "holdout": dg.split.holdout,
         "selection": dg.selection,
         "target_accuracy": dg.target_accuracy,
-        "target_ci95": target.ci95 if target else None,
-        "target_n": target.n if target else None,
+        "target_ci95": dg.target_interval,
+        "target_n": dg.target_n,
         "drop_points": model.drop_points,
         "source_val_accuracy": dg.source_val_accuracy,
     }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import nn
 
-from edgeprune.domains import DomainDataset, ImageStore, Split, leave_one_out, load_images
+from edgeprune.domains import DomainDataset, ImageStore, Split, divide, load_images
 from edgeprune.errors import ModelError, UsageError
 from edgeprune.model import Model, check_class_names, check_classes
 from edgeprune.progress import SILENT, Progress
@@ -56,6 +57,17 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
     return 100.0 * max(0.0, middle - half), 100.0 * min(1.0, middle + half)
 
 
+def mean_interval(found: Sequence[DomainAccuracy]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of accuracies on different domains, percent.
+
+    From the intervals of each (Zou and Donner, 2008); of one domain it is that interval.
+    """
+    middle, count = fmean(one.accuracy for one in found), len(found)
+    below = math.hypot(*(one.accuracy - one.ci95[0] for one in found)) / count
+    above = math.hypot(*(one.ci95[1] - one.accuracy for one in found)) / count
+    return middle - below, middle + above
+
+
 def evaluate(
     model: Model | OnnxModel,
     dataset: DomainDataset,
@@ -64,7 +76,7 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     progress: Progress = SILENT,
 ) -> EvalResult:
-    """Score a model: source domains on their validation images, the target on its test images.
+    """Score a model: source domains on their validation images, held-out ones on their test images.
 
     A :class:`Model` runs where its parameters are, an :class:`OnnxModel` on the CPU.
 
@@ -127,12 +139,16 @@ def dg_result(
 ) -> DGResult:
     """Put the tallies of the target and of every source domain into a result."""
     sources = [tallies[domain] for domain in split.validation]
+    targets = [tallies[domain].with_interval() for domain in split.targets]
     return DGResult(
         dataset=dataset.name,
         target=split.target,
+        targets=split.targets,
+        sources=split.sources,
         split=split.facts,
         selection=selection,
-        target_accuracy=tallies[split.target].accuracy,
+        target_accuracy=fmean(found.accuracy for found in targets),
+        target_ci95=mean_interval(targets),
         source_val_accuracy=pool(sources).accuracy,
         domains={name: tallies[name].with_interval() for name in dataset.domains},
     )
@@ -156,6 +172,7 @@ def choose_split(
     record: ArtifactRecord | None = None,
     *,
     target: str | None = None,
+    source: str | None = None,
     by: str | None = None,
     seed: int | None = None,
     progress: Progress = SILENT,
@@ -165,20 +182,19 @@ def choose_split(
     What differs from training in a way that flatters the model is said through ``progress``.
 
     Raises:
-        UsageError: if neither ``target`` nor the record says which domain is held out, or it
-            is unknown.
+        UsageError: if neither ``target``, ``source`` nor the record says which domains are held
+            out, or one is unknown.
     """
     trained = trained_on(record, dataset) if record else None
-    if target is None and trained is None:
-        raise UsageError(
-            "the domain that is held out was not given (--target);"
-            f" accepted: {', '.join(dataset.domains)}"
-        )
     if trained is None:
-        return leave_one_out(dataset, target or "", by=by, seed=seed or 0)
-    split = leave_one_out(
+        return divide(dataset, target=target, source=source, by=by, seed=seed or 0)
+    if target is None and source is None:
+        alone = len(trained.sources) == 1
+        target, source = (None, trained.sources[0]) if alone else (trained.target, None)
+    split = divide(
         dataset,
-        target if target is not None else trained.target,
+        target=target,
+        source=source,
         by=by if by is not None else trained.split.by,
         seed=seed if seed is not None else trained.split.seed,
         holdout=trained.split.holdout,
@@ -204,10 +220,12 @@ def warn_of_leaks(
         used = step.data
         if used is None or used.dataset != dataset.name:
             continue
-        if used.target != split.target:
+        sources = used.sources or [name for name in dataset.domains if name != used.target]
+        seen = [name for name in split.targets if name in sources]
+        if seen:
             progress.say(
-                f"note: {who} was made ({step.command}) with {used.target!r} held out: its"
-                f" accuracy on {split.target!r} is not that on an unseen domain"
+                f"note: {who} was made ({step.command}) with images of {', '.join(seen)}: its"
+                " accuracy there is not that on an unseen domain"
             )
         elif used.split != split.facts:
             progress.say(

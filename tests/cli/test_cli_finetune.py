@@ -57,6 +57,25 @@ def test_tables_name_steps_and_domains(
         assert expected in out
 
 
+def test_one_source_from_pruning_to_evaluation(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", str(root), "--source", "day"]
+    pruned, tuned = str(tmp_path / "pruned"), str(tmp_path / "tuned")
+    made = ["prune", MODEL, "-o", pruned, *data, *DENSE, "--metric", "taylor", "--samples", "6"]
+    assert main([*made, "--json"]) == 0
+    assert main(["finetune", pruned, "-o", tuned, *data, "--steps", "1", "--json"]) == 0
+    record = json.loads((tmp_path / "tuned/edgeprune.json").read_text())
+    assert [step["data"]["sources"] for step in record["made"]] == [["day"], ["day"]]
+    assert record["dg"]["targets"] == ["dusk", "night"]
+    capsys.readouterr()
+    assert main(["eval", tuned, "--data", str(root)]) == 0
+    captured = capsys.readouterr()
+    for expected in ("dusk (held out)", "night (held out)", "mean of those held out"):
+        assert expected in captured.out
+    assert "note" not in captured.err
+
+
 def test_oracle_selection_is_marked_in_every_table(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
