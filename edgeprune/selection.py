@@ -12,12 +12,6 @@ SELECTIONS: tuple[Selection, ...] = get_args(Selection)
 
 ORACLE = "oracle selection: the target picked the step"
 
-_WORDS = {
-    "source": "source validation picked the step",
-    "last": "the last step was taken",
-    "oracle": ORACLE,
-}
-
 
 def chosen(history: Sequence[HistoryPoint], selection: Selection) -> HistoryPoint:
     """Return the evaluation whose weights are kept; of equals the later.
@@ -52,8 +46,3 @@ def selection_of(made: Sequence[Made]) -> Selection | None:
 def comparable(first: Selection | None, second: Selection | None) -> bool:
     """Tell whether accuracies so selected may be compared; what is not known goes with each."""
     return first == second or (None in (first, second) and "oracle" not in (first, second))
-
-
-def in_words(selection: Selection | None) -> str | None:
-    """Say who picked the step, or nothing where none was picked."""
-    return _WORDS[selection] if selection else None

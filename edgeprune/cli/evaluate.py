@@ -10,11 +10,17 @@ import typer
 from edgeprune.cli import app, options
 from edgeprune.cli.render import quiet_stdout, show
 from edgeprune.errors import UsageError
+from edgeprune.files import check_output_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
     from rich.table import Table
 
-    from edgeprune.schema import DGResult, DomainAccuracy
+    from edgeprune.model import DenseOptions, Model
+    from edgeprune.schema import DGResult, DomainAccuracy, Drop, EvalResult
+    from edgeprune.training import OnnxModel
 
 
 @app.command("eval")
@@ -30,6 +36,16 @@ def command(
     target: options.Target = None,
     source: options.Source = None,
     split: options.Split = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DENSE", help="Score this model as well and show the drop against it, paired."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Keep the predictions (safetensors)."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 64,
     num_classes: options.NumClasses = None,
     img_size: options.ImgSize = None,
@@ -49,22 +65,24 @@ def command(
     """
     if data is None:
         raise UsageError("eval needs images: --data ROOT, or --data emoji")
+    if output is not None:
+        check_output_file(output)
     with quiet_stdout():
         from edgeprune.domains import open_dataset
-        from edgeprune.loading import load_only
+        from edgeprune.loading import load_model, load_only
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
         from edgeprune.training import OnnxModel, choose_split, evaluate, open_onnx
 
         progress = TerminalProgress()
         dataset = open_dataset(data)
-        scored = (
-            open_onnx(Path(model))
-            if model.endswith(".onnx")
-            else load_only(
-                model, DenseOptions(num_classes, img_size, pretrained, weights, seed or 0)
-            )
-        )
+        how = DenseOptions(num_classes, img_size, pretrained, weights, seed or 0)
+
+        def load(name: str, load_torch: Callable[[str, DenseOptions], Model]) -> Model | OnnxModel:
+            return open_onnx(Path(name)) if name.endswith(".onnx") else load_torch(name, how)
+
+        scored = load(model, load_only if against is None else load_model)
+        dense = load(against, load_model) if against is not None else None
         divided = choose_split(
             dataset,
             None if isinstance(scored, OnnxModel) else scored.record,
@@ -74,9 +92,27 @@ def command(
             seed=seed,
             progress=progress,
         )
-        result = evaluate(scored, dataset, divided, batch_size=batch_size, progress=progress)
+        result = evaluate(
+            scored,
+            dataset,
+            divided,
+            dense=dense,
+            against=against or "",
+            output=output,
+            batch_size=batch_size,
+            progress=progress,
+        )
     title = f"Accuracy of {result.model}"
-    show(result, json_, lambda console: console.print(accuracy_table(title, result.dg)))
+    show(result, json_, lambda console: _print(console, title, result))
+
+
+def _print(console: Console, title: str, result: EvalResult) -> None:
+    console.print(accuracy_table(title, result.dg))
+    lines = figure_lines(result.dg)
+    if result.drop is not None:
+        lines.append(drop_line(result.drop))
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
 
 
 def accuracy_table(title: str, dg: DGResult) -> Table:
@@ -107,6 +143,33 @@ def accuracy_table(title: str, dg: DGResult) -> Table:
         table.add_section()
         table.add_row("all sources", f"{dg.source_val_accuracy:.1f} %", "", "")
     return table
+
+
+def figure_lines(dg: DGResult) -> list[str]:
+    """Say what else was computed, as one line each."""
+    lines = []
+    if dg.class_accuracy and dg.balanced_accuracy is not None:
+        found = [(value, name) for name, value in dg.class_accuracy.items() if value is not None]
+        low, name = min(found)
+        lines.append(
+            f"on {dg.target}: {dg.balanced_accuracy:.1f} % balanced over the classes,"
+            f" lowest {low:.1f} % ({name})"
+        )
+    if dg.calibration_error is not None:
+        lines.append(f"calibration error on {dg.target}: {dg.calibration_error:.1f} %")
+    if dg.worst_domain is not None:
+        lines.append(f"worst domain: {dg.worst_domain.name}, {dg.worst_domain.accuracy:.1f} %")
+    return lines
+
+
+def drop_line(drop: Drop) -> str:
+    """Say what was lost against the dense model."""
+    low, high = drop.ci95
+    return (
+        f"against {drop.against}: {drop.points:+.1f} points (95 % interval {low:+.1f} to"
+        f" {high:+.1f}, paired by {drop.resampled}); {drop.flipped:.1f} % of {drop.n} answers"
+        " flipped"
+    )
 
 
 def _cells(name: str, found: DomainAccuracy) -> tuple[str, str, str, str]:

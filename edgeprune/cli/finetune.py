@@ -123,7 +123,7 @@ def command(
 def _table(console: Console, result: FinetuneResult) -> None:
     from rich.table import Table
 
-    from edgeprune.cli.evaluate import accuracy_table
+    from edgeprune.cli.evaluate import accuracy_table, figure_lines
 
     history = Table(title=f"{result.model}: {result.steps} steps", title_justify="left")
     oracle = result.dg.selection == "oracle"
@@ -137,6 +137,8 @@ def _table(console: Console, result: FinetuneResult) -> None:
         history.add_row(*cells, style=best)
     console.print(history)
     console.print(accuracy_table(f"Accuracy of step {result.best_step}", result.dg))
+    for line in figure_lines(result.dg):
+        console.print(line, highlight=False, markup=False)
     seconds = result.seconds
     console.print(
         f"{seconds.total:.1f} s (training {seconds.train:.1f} s, evaluation"

@@ -17,12 +17,15 @@ from edgeprune.environment import artifact_versions
 from edgeprune.errors import CheckError, ModelError
 from edgeprune.files import check_output_directory
 from edgeprune.model import Model, check_classes
+from edgeprune.predictions import Predictions
 from edgeprune.progress import SILENT, Progress
-from edgeprune.schema import DGResult, FinetuneResult, FinetuneSeconds, Made
+from edgeprune.schema import ArtifactRecord, FinetuneResult, FinetuneSeconds, Made, Selection
 from edgeprune.selection import selection_of
+from edgeprune.training.answers import predictions_of
 from edgeprune.training.batches import TrainingImages, pooled, prefetched
 from edgeprune.training.compute import open_device, repeatable
-from edgeprune.training.evaluation import dg_result, warn_of_leaks
+from edgeprune.training.evaluation import dg_result, machine_facts
+from edgeprune.training.held_out import warn_of_leaks
 from edgeprune.training.resume import open_resume
 from edgeprune.training.settings import FinetuneSettings
 from edgeprune.training.trainer import Trainer, weights
@@ -90,8 +93,8 @@ def finetune(
 
     try:
         with _kept_when_interrupted(trainer, checkpoint):
-            dg = _train_and_score(job, trainer, checkpoint, progress)
-            _write(job, trainer, dg, output, force=force)
+            predictions = _train_and_score(job, trainer, checkpoint, progress)
+            record = _write(job, trainer, predictions, output, force=force)
     except CheckError:
         directory.remove()
         raise
@@ -107,7 +110,11 @@ def finetune(
             total=clock.seconds(),
         ),
         history=trainer.history,
-        dg=dg,
+        dg=dg_result(predictions, job.selection),
+        seed=settings.seed,
+        versions=job.made.versions,
+        machine=machine_facts(),
+        fingerprint=record.weights_sha256,
     )
 
 
@@ -149,6 +156,10 @@ class _Job:
         )
 
     @property
+    def selection(self) -> Selection | None:
+        return selection_of([*self.model.record.made, self.made])
+
+    @property
     def identity(self) -> dict[str, Any]:
         return {
             "model": {"name": self.model.record.model, "weights": _fingerprint(self.model)},
@@ -175,15 +186,14 @@ class _Job:
 
 def _train_and_score(
     job: _Job, trainer: Trainer, checkpoint: Callable[[], None], progress: Progress
-) -> DGResult:
+) -> Predictions:
     stores = job.validation_stores(progress)
     targets = job.test_stores(progress) if job.settings.selection == "oracle" else None
     if trainer.step < trainer.steps or trainer.evaluation_is_due():
         _train(job, trainer, stores, targets, checkpoint, progress)
     trainer.module.load_state_dict(trainer.best)
     stores |= targets or job.test_stores(progress)
-    selection = selection_of([*job.model.record.made, job.made])
-    return dg_result(job.dataset, job.split, trainer.tallies(stores, progress), selection)
+    return predictions_of(job.dataset, job.split, trainer.logits(stores, progress))
 
 
 def _train(
@@ -225,17 +235,20 @@ def _kept_when_interrupted(trainer: Trainer, checkpoint: Callable[[], None]) -> 
         raise
 
 
-def _write(job: _Job, trainer: Trainer, dg: DGResult, output: Path, *, force: bool) -> None:
+def _write(
+    job: _Job, trainer: Trainer, predictions: Predictions, output: Path, *, force: bool
+) -> ArtifactRecord:
     record = job.model.record
     update = {
         "class_names": list(job.dataset.classes),
         "parent": record.weights_sha256 or None,
         "made": [*record.made, job.made],
-        "dg": dg,
+        "dg": dg_result(predictions, job.selection),
         "history": trainer.history,
     }
     module = trainer.module.to("cpu").eval()
-    artifact.save(Model(module, record.model_copy(update=update)), output, force=force)
+    made = Model(module, record.model_copy(update=update))
+    return artifact.save(made, output, force=force, predictions=predictions).record
 
 
 def _check_teacher(model: Model, teacher: Model | None, dataset: DomainDataset) -> None:

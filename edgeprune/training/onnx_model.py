@@ -28,6 +28,7 @@ class OnnxModel:
         preprocess: how it wants its images.
         batch: the only batch size that it takes, or None for any.
         selection: how the weights were selected, or None if that is not known.
+        fingerprint: ``weights_sha256`` of the artifact it was exported from, or None.
     """
 
     name: str
@@ -35,6 +36,7 @@ class OnnxModel:
     preprocess: Preprocess
     batch: int | None
     selection: Selection | None
+    fingerprint: str | None
     session: Any
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -77,6 +79,7 @@ def open_onnx(path: Path) -> OnnxModel:
         preprocess=_preprocess(found, path),
         batch=batch if isinstance(batch, int) else None,
         selection=_selection(found, path),
+        fingerprint=found.get("edgeprune.fingerprint") or None,
         session=session,
     )
 

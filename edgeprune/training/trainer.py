@@ -13,11 +13,12 @@ from torch import nn
 
 from edgeprune.domains import ImageStore
 from edgeprune.errors import CheckError
+from edgeprune.predictions import Logits
 from edgeprune.progress import Progress
 from edgeprune.schema import HistoryPoint
 from edgeprune.selection import chosen
 from edgeprune.training.compute import autocast
-from edgeprune.training.evaluation import Tally, pool, predictor, tally
+from edgeprune.training.evaluation import Tally, logits_of, pool, predictor, tally_of
 from edgeprune.training.objective import objective
 from edgeprune.training.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.training.settings import FinetuneSettings
@@ -116,15 +117,14 @@ class Trainer:
         only, so that it runs in the precision of training.
         """
         started = time.perf_counter()
-        tallies = self.tallies(stores, progress, self._settings.precision)
+        source_val = pool(self._tallies(stores, progress)).accuracy
         target = None
         if targets is not None:
-            scored = self.tallies(targets, progress, self._settings.precision)
-            target = fmean(tally.accuracy for tally in scored.values())
+            target = fmean(tally.accuracy for tally in self._tallies(targets, progress))
         point = HistoryPoint(
             step=self.step,
             loss=self.loss_sum / (self.step - self._last_evaluated()),
-            source_val=pool(list(tallies.values())).accuracy,
+            source_val=source_val,
             target=target,
         )
         self.consistent = False
@@ -140,18 +140,24 @@ class Trainer:
             + (f", target {target:.1f} %" if target is not None else "")
         )
 
-    def tallies(
+    def logits(
         self, stores: Mapping[str, ImageStore], progress: Progress, precision: str = "fp32"
-    ) -> dict[str, Tally]:
-        """Score the weights as they are, per domain."""
+    ) -> dict[str, Logits]:
+        """Return the answers of the weights as they are, per domain."""
         predict = predictor(self.module, precision)
         try:
             return {
-                domain: tally(predict, store, description=f"scoring {domain}", progress=progress)
+                domain: logits_of(
+                    predict, store, description=f"scoring {domain}", progress=progress
+                )
                 for domain, store in stores.items()
             }
         finally:
             self.module.train()
+
+    def _tallies(self, stores: Mapping[str, ImageStore], progress: Progress) -> list[Tally]:
+        logits = self.logits(stores, progress, self._settings.precision)
+        return [tally_of(logits[name], store.labels.numpy()) for name, store in stores.items()]
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         teacher_logits = None

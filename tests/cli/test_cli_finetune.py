@@ -41,7 +41,16 @@ def test_finetune_then_eval_agree(
     scored = json.loads(captured.out)
     assert scored["schema"] == "edgeprune/eval@1"
     assert scored["dg"] == result["dg"]
+    assert scored["fingerprint"] == result["fingerprint"]
+    assert (scored["seed"], set(scored["machine"])) == (3, {"cpu", "cores"})
     assert "note" not in captured.err
+    kept = ["--against", str(out), "-o", str(tmp_path / "p.safetensors")]
+    assert main(["eval", str(out), "--data", str(root), *kept]) == 0
+    # Beside the weights lie the same bytes.
+    assert sha256(tmp_path / "p.safetensors") == sha256(out / "predictions.safetensors")
+    captured = capsys.readouterr()
+    assert "0.0 % of 18 answers flipped" in captured.out
+    assert "calibration error on night" in captured.out
     assert main(["eval", str(out), "--data", str(root), "--target", "day"]) == 0
     captured = capsys.readouterr()
     assert "day (held out)" in captured.out

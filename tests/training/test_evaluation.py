@@ -10,8 +10,10 @@ from onnx import TensorProto, helper
 from toy_domains import CLASSES, MODEL, SIZE, write_toy_domains
 
 from edgeprune.domains import DomainDataset, data_facts, leave_one_out, open_dataset, single_source
+from edgeprune.drop import compare
 from edgeprune.errors import ModelError, UsageError
 from edgeprune.model import DenseOptions, Model, create
+from edgeprune.predictions import read_predictions
 from edgeprune.progress import SilentProgress
 from edgeprune.schema import ArtifactRecord, DataFacts, Made, SplitFacts
 from edgeprune.training import choose_split, evaluate, open_onnx
@@ -78,7 +80,9 @@ def test_every_domain_is_scored_on_its_own_part(model: Model, dataset: DomainDat
     assert dg.target_accuracy == dg.domains["dusk"].accuracy
     sources = [dg.domains["day"].accuracy, dg.domains["night"].accuracy]
     assert dg.source_val_accuracy == pytest.approx(sum(sources) / 2)
-    assert evaluate(model, dataset, split, batch_size=64).dg == dg
+    other = evaluate(model, dataset, split, batch_size=64).dg
+    assert other.calibration_error == pytest.approx(dg.calibration_error, abs=1e-3)
+    assert other.model_copy(update={"calibration_error": dg.calibration_error}) == dg
     with pytest.raises(UsageError, match="batch size 0"):
         evaluate(model, dataset, split, batch_size=0)
 
@@ -96,6 +100,27 @@ def test_one_source_is_scored_on_every_other_domain(model: Model, dataset: Domai
     assert dg.target_accuracy == pytest.approx(sum(accuracies) / 2)
     assert dg.source_val_accuracy == dg.domains["day"].accuracy
     assert dg.target_n == 60
+
+
+def test_drop_against_a_dense_model_and_the_predictions_that_it_comes_from(
+    model: Model, dataset: DomainDataset, tmp_path: Path
+) -> None:
+    other = create(MODEL, DenseOptions(num_classes=3, img_size=SIZE, pretrained=False, seed=1))
+    split = leave_one_out(dataset, "dusk", by="group")
+    kept = tmp_path / "p.safetensors"
+    result = evaluate(model, dataset, split, dense=other, against="other", output=kept)
+    reference = evaluate(other, dataset, split, output=tmp_path / "other.safetensors")
+    drop = result.drop
+    assert drop is not None
+    assert drop.points == pytest.approx(result.dg.target_accuracy - reference.dg.target_accuracy)
+    assert (drop.against, drop.resampled, drop.n) == ("other", "group", result.dg.target_n)
+    stored = [read_predictions(path) for path in (kept, tmp_path / "other.safetensors")]
+    assert compare(*stored, against="other") == drop
+    assert (result.seed, result.fingerprint) == (None, None)
+    made = Made(command="finetune", options={"selection": "oracle"}, seed=0, versions={})
+    oracle = Model(model.module, model.record.model_copy(update={"made": [made]}))
+    with pytest.raises(UsageError, match="selected by oracle, that of 'other' by None"):
+        evaluate(oracle, dataset, split, dense=other, against="other")
 
 
 def test_interval_of_a_mean_covers_it_at_the_stated_rate() -> None:

@@ -20,11 +20,12 @@ from edgeprune.errors import (
 )
 from edgeprune.files import sha256
 from edgeprune.model import DenseOptions, Model, create
+from edgeprune.predictions import PREDICTIONS_FILE, read_predictions
 from edgeprune.progress import SilentProgress
 from edgeprune.selection import selection_of
 from edgeprune.training import FinetuneSettings, evaluate, finetune
 from edgeprune.training import finetuning as module_under_test
-from edgeprune.training.evaluation import Tally
+from edgeprune.training.evaluation import Tally, dg_result
 from edgeprune.training.trainer import Trainer
 
 FAST = FinetuneSettings(steps=6, batch_size=7, eval_every=2, checkpoint_every=1, lr=3e-4)
@@ -86,6 +87,14 @@ def test_learns_and_writes_what_was_learnt(
         assert torch.equal(value, before[name])
     loaded = artifact.load(tmp_path / "out")
     assert evaluate(loaded, dataset, split).dg == result.dg == loaded.record.dg
+    assert (result.seed, result.fingerprint) == (0, loaded.record.weights_sha256)
+    assert result.machine is not None
+    assert result.versions == loaded.record.made[-1].versions
+    kept = read_predictions(tmp_path / "out" / PREDICTIONS_FILE)
+    assert kept.facts.weights_sha256 == loaded.record.weights_sha256
+    assert dg_result(kept, "source") == result.dg
+    (tmp_path / "out" / PREDICTIONS_FILE).unlink()
+    assert artifact.load(tmp_path / "out").record == loaded.record
     assert loaded.record.class_names == list(dataset.classes)
     assert loaded.record.history == result.history
     (made,) = loaded.record.made
@@ -101,6 +110,8 @@ def test_same_seed_same_bytes_other_seed_others(
     finetune(model, dataset, split, FAST, output=tmp_path / "one")
     finetune(model, dataset, split, FAST, output=tmp_path / "two")
     assert _digest(tmp_path / "one") == _digest(tmp_path / "two")
+    kept = [(tmp_path / name / PREDICTIONS_FILE).read_bytes() for name in ("one", "two")]
+    assert kept[0] == kept[1]
     other = FinetuneSettings(**{**FAST.decisive(), "seed": 1})
     finetune(model, dataset, split, other, output=tmp_path / "three")
     assert sha256(tmp_path / "one/model.safetensors") != sha256(
@@ -279,18 +290,14 @@ def test_selection_decides_which_step_is_kept(
     # What the evaluations find: source validation is best at step 2, the target at step 4.
     found = iter([(90.0, 40.0), (80.0, 70.0), (70.0, 50.0)] * 3)
 
-    def scripted(
-        self: Trainer, stores: Any, progress: Any, precision: str = "fp32"
-    ) -> dict[str, Tally]:
-        if precision == "fp32" and self.step == self.steps and len(self.history) == 3:
-            return original(self, stores, progress, precision)
-        if "night" not in stores:
-            scripted.source, scripted.target = next(found)
-            return {name: Tally(int(scripted.source), 100) for name in stores}
-        return {name: Tally(int(scripted.target), 100) for name in stores}
+    now: list[float] = []
 
-    original = Trainer.tallies
-    monkeypatch.setattr(Trainer, "tallies", scripted)
+    def scripted(self: Trainer, stores: Any, progress: Any) -> list[Tally]:
+        if "night" not in stores:
+            now[:] = next(found)
+        return [Tally(int(now["night" in stores]), 100) for _ in stores]
+
+    monkeypatch.setattr(Trainer, "_tallies", scripted)
     weights = {}
     for selection, step in (("source", 2), ("oracle", 4), ("last", 6)):
         settings = FinetuneSettings(**{**FAST.decisive(), "selection": selection})
