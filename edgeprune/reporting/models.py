@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from edgeprune.reporting.collect import Artifact
 from edgeprune.reporting.document import LayerWidth, ReportModel
-from edgeprune.schema import ArtifactRecord, DGResult, Made
+from edgeprune.reporting.paired import paired_drop
+from edgeprune.schema import ArtifactRecord, DGResult, Drop, Made
 from edgeprune.selection import comparable
 
 
@@ -26,7 +27,10 @@ def build_models(artifacts: Sequence[Artifact]) -> tuple[list[ReportModel], list
     warnings = []
     for artifact in artifacts:
         dense = _dense_of(artifact, artifacts)
-        models.append(_model(artifact, dense))
+        drop, unpaired = paired_drop(artifact, dense.scored) if dense.scored else (None, None)
+        if unpaired:
+            warnings.append(f"{artifact.label}: {unpaired}; the drop has no interval")
+        models.append(_model(artifact, dense, drop))
         if dense.why:
             warnings.append(f"{artifact.label}: {dense.why}; the drop is not known")
     first = {model.model: index for index, model in reversed(list(enumerate(models)))}
@@ -121,7 +125,7 @@ def _ancestors(artifact: Artifact, artifacts: Sequence[Artifact]) -> set[str]:
     return found
 
 
-def _model(artifact: Artifact, dense: _Dense) -> ReportModel:
+def _model(artifact: Artifact, dense: _Dense, drop: Drop | None) -> ReportModel:
     record = artifact.record
     prunings = [made for made in record.made if made.command == "prune"]
     return ReportModel(
@@ -143,6 +147,8 @@ def _model(artifact: Artifact, dense: _Dense) -> ReportModel:
         dg=record.dg,
         dense_reference=dense.scored.label if dense.scored else None,
         drop_points=_drop(record.dg, dense.scored.record.dg if dense.scored else None),
+        drop_ci95=drop.ci95 if drop else None,
+        flipped=drop.flipped if drop else None,
         layers=_layers(record, dense.shape.record if dense.shape else None),
         made=record.made,
     )

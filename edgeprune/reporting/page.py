@@ -63,6 +63,7 @@ def html(data: ReportData) -> str:
         scored=[model for model in data.models if model.dg is not None],
         domains=_domains(data.models),
         unseen=_common_unseen(data.models),
+        more_figures=any(model.dg and model.dg.worst_domain for model in data.models),
         oracle=any(model.dg and model.dg.selection == "oracle" for model in data.models),
         widths=[_width_table(model) for model in data.models if not model.is_dense],
         splits=_splits(data.models),

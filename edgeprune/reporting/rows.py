@@ -163,6 +163,8 @@ def _model_facts(model: ReportModel) -> dict[str, Any]:
     return {
         "short": short_name(model),
         "artifact": model.artifact,
+        "fingerprint": model.fingerprint or None,
+        "seed": _seed(model),
         "model": model.model,
         "family": model.family,
         "is_dense": model.is_dense,
@@ -173,6 +175,10 @@ def _model_facts(model: ReportModel) -> dict[str, Any]:
         "macs": model.macs,
         "macs_ratio": model.macs_ratio,
     }
+
+
+def _seed(model: ReportModel) -> int | None:
+    return next((step.seed for step in reversed(model.made) if step.command == "finetune"), None)
 
 
 def _score_facts(model: ReportModel) -> dict[str, Any]:
@@ -190,5 +196,11 @@ def _score_facts(model: ReportModel) -> dict[str, Any]:
         "target_ci95": dg.target_interval,
         "target_n": dg.target_n,
         "drop_points": model.drop_points,
+        "drop_ci95": model.drop_ci95,
+        "flipped": model.flipped,
         "source_val_accuracy": dg.source_val_accuracy,
+        "balanced_accuracy": dg.balanced_accuracy,
+        "calibration_error": dg.calibration_error,
+        "worst_domain": dg.worst_domain.name if dg.worst_domain else None,
+        "worst_domain_accuracy": dg.worst_domain.accuracy if dg.worst_domain else None,
     }

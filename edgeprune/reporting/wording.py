@@ -61,6 +61,11 @@ def points(value: float) -> str:
     return f"{rounded:+.1f}" if rounded else "0.0"
 
 
+def points_interval(ci95: Interval | None) -> str:
+    """Write the interval of a difference as ``-5.2 to +0.3``, or nothing."""
+    return f"{points(ci95[0])} to {points(ci95[1])}" if ci95 else ""
+
+
 def setting(row: ReportRow) -> str:
     """Say how a row was measured: ``onnxruntime on cpu, fp32, batch 1, 1 thread``."""
     if row.runtime is None:
