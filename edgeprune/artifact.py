@@ -1,10 +1,13 @@
 """The artifact directory: ``model.safetensors`` and ``edgeprune.json``.
 
+Fine-tuning adds ``predictions.safetensors``; nothing but figures needs it.
+
 Nothing in it is executable: weights are safetensors, everything else is JSON.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
@@ -14,6 +17,7 @@ from safetensors import SafetensorError
 from edgeprune.errors import ArtifactError
 from edgeprune.files import output_directory, sha256
 from edgeprune.model import Model, rebuild
+from edgeprune.predictions import PREDICTIONS_FILE, Predictions, to_bytes
 from edgeprune.schema import ArtifactRecord, read_document
 
 WEIGHTS_FILE = "model.safetensors"
@@ -25,8 +29,10 @@ def is_artifact(path: Path) -> bool:
     return path.is_dir() and (path / RECORD_FILE).exists()
 
 
-def save(model: Model, path: Path, *, force: bool = False) -> Model:
-    """Write ``model`` as an artifact directory, atomically.
+def save(
+    model: Model, path: Path, *, force: bool = False, predictions: Predictions | None = None
+) -> Model:
+    """Write ``model`` as an artifact directory, atomically, with its predictions if there are any.
 
     Returns the model with the record as written (with the hash of its weights).
 
@@ -34,7 +40,12 @@ def save(model: Model, path: Path, *, force: bool = False) -> Model:
         OutputError: if ``path`` cannot be written, is not empty, or the disk is full.
     """
     with output_directory(path, force=force) as scratch:
-        return write(model, scratch)
+        saved = write(model, scratch)
+        if predictions is not None:
+            digest = saved.record.weights_sha256
+            facts = predictions.facts.model_copy(update={"weights_sha256": digest})
+            (scratch / PREDICTIONS_FILE).write_bytes(to_bytes(replace(predictions, facts=facts)))
+        return saved
 
 
 def write(model: Model, directory: Path) -> Model:

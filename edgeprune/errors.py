@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=str)
 
 
 class EdgepruneError(Exception):
@@ -64,15 +67,16 @@ class UnavailableError(EdgepruneError):
     exit_code = 3
 
 
-def one_of(value: str, what: str, accepted: Iterable[str]) -> str:
+def one_of(value: str, what: str, accepted: Iterable[Name]) -> Name:
     """Return ``value`` if it is accepted.
 
     Raises:
         UsageError: naming ``value`` and what would be accepted, the nearest first.
     """
     names = list(accepted)
-    if value in names:
-        return value
+    for name in names:
+        if name == value:
+            return name
     raise UsageError(
         f"unknown {what} {value!r}; accepted: {', '.join(names)}", hint=nearest(value, names)
     )

@@ -129,27 +129,93 @@ class SplitFacts(Facts):
     holdout: float
 
 
-class DGResult(Facts):
-    """Domain-generalisation result: accuracy on the domain that was held out.
+# What picked the step: source validation, the end of training, or the target itself.
+Selection = Literal["source", "last", "oracle"]
 
-    ``domains`` holds the target (its test images) and every source domain (its validation
-    images); ``source_val_accuracy`` pools the source domains' validation images.
+
+class NamedAccuracy(Facts):
+    """Accuracy on one domain, percent."""
+
+    name: str
+    accuracy: float
+
+
+class DGResult(Facts):
+    """Domain-generalisation result: accuracy on the domains that were held out.
+
+    ``domains`` holds every held-out domain (its test images) and every source domain (its
+    validation images); ``source_val_accuracy`` pools the source domains' validation images.
+
+    ``target`` is the domain that was left out. Where several were (training on one domain), it
+    is a name for all of them, ``targets`` lists them, and every figure of the target is the mean
+    over them. ``targets`` and ``sources`` are empty in files from before they were recorded.
+
+    ``selection`` is null where nothing was trained, or it is not known. All in percent:
+    ``class_accuracy`` of the target (null: no image of that class), ``balanced_accuracy``, its
+    mean, ``calibration_error``, the expected calibration error in 15 bins of equal width (Guo et
+    al., 2017), and ``worst_domain`` of all that were scored; null where they were not computed.
     """
 
     dataset: str
     target: str
+    targets: list[str] = []
+    sources: list[str] = []
     split: SplitFacts
+    selection: Selection | None = "source"
     target_accuracy: float
+    target_ci95: tuple[float, float] | None = None
     source_val_accuracy: float
     domains: dict[str, DomainAccuracy]
+    class_accuracy: dict[str, float | None] | None = None
+    balanced_accuracy: float | None = None
+    calibration_error: float | None = None
+    worst_domain: NamedAccuracy | None = None
+
+    @property
+    def held_out(self) -> list[str]:
+        """The domains that were held out."""
+        return self.targets or [self.target]
+
+    @property
+    def target_interval(self) -> tuple[float, float] | None:
+        """95 % interval of the accuracy on the target, if it is known."""
+        found = self.domains.get(self.target)
+        return self.target_ci95 or (found.ci95 if found else None)
+
+    @property
+    def target_n(self) -> int | None:
+        """How many images of the target were scored, if that is known."""
+        found = [self.domains[name].n for name in self.held_out if name in self.domains]
+        return sum(found) if found else None
+
+
+class Drop(Facts):
+    """What a model lost against the dense one, on the same images of the target.
+
+    ``points`` is its accuracy minus the dense one's, in percentage points, below 0 for a loss;
+    ``ci95`` comes from a paired bootstrap over images, or over groups where the split is by
+    group; ``flipped`` is the share of images that the two put into different classes, percent.
+    ``against`` names the dense model.
+    """
+
+    against: str
+    points: float
+    ci95: tuple[float, float]
+    flipped: float
+    n: int
+    resampled: Literal["image", "group"]
 
 
 class DataFacts(Facts):
-    """Which data were used: name, fingerprint of the file list, held-out domain, split."""
+    """Which data were used: name, fingerprint of the file list, held-out domain, split.
+
+    ``target`` and ``sources`` as in :class:`DGResult`.
+    """
 
     dataset: str
     fingerprint: str
     target: str
+    sources: list[str] = []
     split: SplitFacts
     samples: int
 
@@ -190,13 +256,15 @@ class HistoryPoint(Facts):
     """One evaluation during fine-tuning.
 
     Mean training loss since the last one; accuracy and mean cross-entropy on all validation images
-    of the source domains together.
+    of the source domains together. The target is scored only where it picks the step (oracle
+    selection).
     """
 
     step: int
     loss: float
     source_val: float
     source_val_loss: float | None = None
+    target: float | None = None
 
 
 class ArtifactRecord(Document):
@@ -280,11 +348,19 @@ class FinetuneSeconds(Facts):
     total: float
 
 
+class MachineFacts(Facts):
+    """The CPU that a result comes from, and how many cores of it could be used."""
+
+    cpu: str
+    cores: int
+
+
 class FinetuneResult(Document):
-    """What ``edgeprune finetune`` reports.
+    """What ``edgeprune finetune`` reports; ``fingerprint`` is the artifact's ``weights_sha256``.
 
     ``averaged_steps`` are the first and last step whose weights the result is the average of, where
-    it is one of steps (SWAD); ``best_step`` is then the last of them.
+    it is one of steps (SWAD); ``best_step`` is then the last of them. ``machine`` stands here only:
+    an artifact is the same wherever it is made.
     """
 
     SCHEMA: ClassVar[str] = "edgeprune/finetune@1"
@@ -297,15 +373,28 @@ class FinetuneResult(Document):
     seconds: FinetuneSeconds
     history: list[HistoryPoint]
     dg: DGResult
+    seed: int | None = None
+    versions: dict[str, str] = {}
+    machine: MachineFacts | None = None
+    fingerprint: str | None = None
 
 
 class EvalResult(Document):
-    """What ``edgeprune eval`` reports."""
+    """What ``edgeprune eval`` reports.
+
+    ``seed`` is that of the last training, null where there was none; ``fingerprint`` is the
+    ``weights_sha256`` of the artifact, also where it was scored as an exported file.
+    """
 
     SCHEMA: ClassVar[str] = "edgeprune/eval@1"
 
     model: str
     dg: DGResult
+    drop: Drop | None = None
+    seed: int | None = None
+    versions: dict[str, str] = {}
+    machine: MachineFacts | None = None
+    fingerprint: str | None = None
 
 
 class Parity(Facts):

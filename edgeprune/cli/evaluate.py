@@ -10,11 +10,17 @@ import typer
 from edgeprune.cli import app, options
 from edgeprune.cli.render import quiet_stdout, show
 from edgeprune.errors import UsageError
+from edgeprune.files import check_output_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
     from rich.table import Table
 
-    from edgeprune.schema import DGResult
+    from edgeprune.model import DenseOptions, Model
+    from edgeprune.schema import DGResult, DomainAccuracy, Drop, EvalResult
+    from edgeprune.training import OnnxModel
 
 
 @app.command("eval")
@@ -28,7 +34,18 @@ def command(
     ],
     data: options.Data = None,
     target: options.Target = None,
+    source: options.Source = None,
     split: options.Split = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DENSE", help="Score this model as well and show the drop against it, paired."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Keep the predictions (safetensors)."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 64,
     num_classes: options.NumClasses = None,
     img_size: options.ImgSize = None,
@@ -40,63 +57,121 @@ def command(
     ] = None,
     json_: options.Json = False,
 ) -> None:
-    """Score a model on the unseen domain and on the others.
+    """Score a model on the unseen domains and on the others.
 
-    The target is scored on its test images, every other domain on its validation images.
+    What is held out is scored on its test images, every source on its validation images.
 
-    An artifact is scored on the target and split that it was trained with, unless told otherwise.
+    An artifact is scored on the domains and split of its training, unless told otherwise.
     """
     if data is None:
         raise UsageError("eval needs images: --data ROOT, or --data emoji")
+    if output is not None:
+        check_output_file(output)
     with quiet_stdout():
         from edgeprune.domains import open_dataset
-        from edgeprune.loading import load_only
+        from edgeprune.loading import load_model, load_only
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
         from edgeprune.training import OnnxModel, choose_split, evaluate, open_onnx
 
         progress = TerminalProgress()
         dataset = open_dataset(data)
-        source = (
-            open_onnx(Path(model))
-            if model.endswith(".onnx")
-            else load_only(
-                model, DenseOptions(num_classes, img_size, pretrained, weights, seed or 0)
-            )
-        )
+        how = DenseOptions(num_classes, img_size, pretrained, weights, seed or 0)
+
+        def load(name: str, load_torch: Callable[[str, DenseOptions], Model]) -> Model | OnnxModel:
+            return open_onnx(Path(name)) if name.endswith(".onnx") else load_torch(name, how)
+
+        scored = load(model, load_only if against is None else load_model)
+        dense = load(against, load_model) if against is not None else None
         divided = choose_split(
             dataset,
-            None if isinstance(source, OnnxModel) else source.record,
+            None if isinstance(scored, OnnxModel) else scored.record,
             target=target,
+            source=source,
             by=split,
             seed=seed,
             progress=progress,
         )
-        result = evaluate(source, dataset, divided, batch_size=batch_size, progress=progress)
+        result = evaluate(
+            scored,
+            dataset,
+            divided,
+            dense=dense,
+            against=against or "",
+            output=output,
+            batch_size=batch_size,
+            progress=progress,
+        )
     title = f"Accuracy of {result.model}"
-    show(result, json_, lambda console: console.print(accuracy_table(title, result.dg)))
+    show(result, json_, lambda console: _print(console, title, result))
+
+
+def _print(console: Console, title: str, result: EvalResult) -> None:
+    console.print(accuracy_table(title, result.dg))
+    lines = figure_lines(result.dg)
+    if result.drop is not None:
+        lines.append(drop_line(result.drop))
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
 
 
 def accuracy_table(title: str, dg: DGResult) -> Table:
-    """Draw the accuracy on every domain; the target comes first and stands out."""
+    """Draw the accuracy on every domain; what was held out comes first and stands out."""
     from rich.table import Table
 
+    from edgeprune.selection import ORACLE
+
     table = Table(title=f"{title}, {dg.dataset} split by {dg.split.by}", title_justify="left")
+    if dg.selection == "oracle":
+        table.caption = ORACLE
+        table.caption_justify = "left"
     table.add_column("domain")
     for name in ("accuracy", "95 % interval", "images"):
         table.add_column(name, justify="right")
-    names = [dg.target, *(name for name in dg.domains if name != dg.target)]
-    for name in names:
-        found = dg.domains[name]
-        low, high = found.ci95
-        held_out = name == dg.target
-        table.add_row(
-            f"{name} (held out)" if held_out else name,
-            f"{found.accuracy:.1f} %",
-            f"{low:.1f} to {high:.1f}",
-            str(found.n),
-            style="bold" if held_out else None,
-            end_section=held_out or name == names[-1],
-        )
-    table.add_row("all sources", f"{dg.source_val_accuracy:.1f} %", "", "")
+    sources = [name for name in dg.domains if name not in dg.held_out]
+    for name in dg.held_out:
+        table.add_row(*_cells(f"{name} (held out)", dg.domains[name]), style="bold")
+    if len(dg.held_out) > 1:
+        low, high = dg.target_interval or (None, None)
+        interval = "" if low is None or high is None else f"{low:.1f} to {high:.1f}"
+        mean = f"{dg.target_accuracy:.1f} %"
+        table.add_row("mean of those held out", mean, interval, "", style="bold")
+    table.add_section()
+    for name in sources:
+        table.add_row(*_cells(name, dg.domains[name]))
+    if len(sources) > 1:
+        table.add_section()
+        table.add_row("all sources", f"{dg.source_val_accuracy:.1f} %", "", "")
     return table
+
+
+def figure_lines(dg: DGResult) -> list[str]:
+    """Say what else was computed, as one line each."""
+    lines = []
+    if dg.class_accuracy and dg.balanced_accuracy is not None:
+        found = [(value, name) for name, value in dg.class_accuracy.items() if value is not None]
+        low, name = min(found)
+        lines.append(
+            f"on {dg.target}: {dg.balanced_accuracy:.1f} % balanced over the classes,"
+            f" lowest {low:.1f} % ({name})"
+        )
+    if dg.calibration_error is not None:
+        lines.append(f"calibration error on {dg.target}: {dg.calibration_error:.1f} %")
+    if dg.worst_domain is not None:
+        lines.append(f"worst domain: {dg.worst_domain.name}, {dg.worst_domain.accuracy:.1f} %")
+    return lines
+
+
+def drop_line(drop: Drop) -> str:
+    """Say what was lost against the dense model."""
+    low, high = drop.ci95
+    return (
+        f"against {drop.against}: {drop.points:+.1f} points (95 % interval {low:+.1f} to"
+        f" {high:+.1f}, paired by {drop.resampled}); {drop.flipped:.1f} % of {drop.n} answers"
+        " flipped"
+    )
+
+
+def _cells(name: str, found: DomainAccuracy) -> tuple[str, str, str, str]:
+    low, high = found.ci95
+    return name, f"{found.accuracy:.1f} %", f"{low:.1f} to {high:.1f}", str(found.n)

@@ -23,6 +23,7 @@ def command(
     output: options.Output,
     data: options.Data = None,
     target: options.Target = None,
+    source: options.Source = None,
     split: options.Split = None,
     recipe: Annotated[
         str | None,
@@ -92,6 +93,13 @@ def command(
         int | None,
         typer.Option(help="Steps between evaluations. Default: five in all, fifty with swad."),
     ] = None,
+    selection: Annotated[
+        str | None,
+        typer.Option(
+            help="Which step is kept: the best on source validation ('source'), the 'last', or the"
+            " best on the target itself ('oracle'; marked in every result). Default: source."
+        ),
+    ] = None,
     checkpoint_every: Annotated[
         int | None,
         typer.Option(help="Steps between writes of what --resume needs. Default: 100."),
@@ -104,12 +112,12 @@ def command(
     force: options.Force = False,
     json_: options.Json = False,
 ) -> None:
-    """Train on the source domains, score the best step on the unseen one."""
+    """Train on the source domains, score the best step on the unseen ones."""
     if data is None:
         raise UsageError("finetune needs images: --data ROOT, or --data emoji")
     check_output_directory(output, force=force)
     with quiet_stdout():
-        from edgeprune.domains import leave_one_out, open_dataset
+        from edgeprune.domains import divide, open_dataset
         from edgeprune.loading import load_model
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
@@ -135,6 +143,7 @@ def command(
             average=average,
             ema_decay=ema_decay,
             eval_every=eval_every,
+            selection=selection,
             checkpoint_every=checkpoint_every,
             precision=precision,
             device=device,
@@ -142,12 +151,7 @@ def command(
         )
         open_device(settings.device, settings.precision)
         dataset = open_dataset(data)
-        if target is None:
-            raise UsageError(
-                "finetune needs the domain to hold out: --target DOMAIN;"
-                f" accepted: {', '.join(dataset.domains)}"
-            )
-        divided = leave_one_out(dataset, target, by=split, seed=seed)
+        divided = divide(dataset, target=target, source=source, by=split, seed=seed)
         dense = DenseOptions(num_classes, img_size, pretrained, weights, seed)
         result = finetune(
             load_model(model, dense),
@@ -166,19 +170,24 @@ def command(
 def _table(console: Console, result: FinetuneResult) -> None:
     from rich.table import Table
 
-    from edgeprune.cli.evaluate import accuracy_table
+    from edgeprune.cli.evaluate import accuracy_table, figure_lines
 
     history = Table(title=f"{result.model}: {result.steps} steps", title_justify="left")
-    for name in ("step", "loss", "source validation"):
+    oracle = result.dg.selection == "oracle"
+    for name in ("step", "loss", "source validation", *(["target"] if oracle else [])):
         history.add_column(name, justify="right")
     for point in result.history:
         best = "bold" if point.step == result.best_step and not result.averaged_steps else None
-        cells = (str(point.step), f"{point.loss:.3f}", f"{point.source_val:.1f} %")
+        cells = [str(point.step), f"{point.loss:.3f}", f"{point.source_val:.1f} %"]
+        if point.target is not None:
+            cells.append(f"{point.target:.1f} %")
         history.add_row(*cells, style=best)
     console.print(history)
     steps = result.averaged_steps
     what = f"the average of steps {steps[0]} to {steps[1]}" if steps else f"step {result.best_step}"
     console.print(accuracy_table(f"Accuracy of {what}", result.dg))
+    for line in figure_lines(result.dg):
+        console.print(line, highlight=False, markup=False)
     seconds = result.seconds
     console.print(
         f"{seconds.total:.1f} s (training {seconds.train:.1f} s, evaluation"

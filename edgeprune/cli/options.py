@@ -30,6 +30,14 @@ Data = Annotated[
 Target = Annotated[
     str | None, typer.Option("--target", metavar="DOMAIN", help="The domain that is held out.")
 ]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="DOMAIN",
+        help="Instead of a target: the only domain to train on; all others are held out.",
+    ),
+]
 Split = Annotated[
     str | None,
     typer.Option(

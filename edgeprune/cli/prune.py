@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,11 +12,6 @@ from edgeprune.cli.prune_table import table
 from edgeprune.cli.render import quiet_stdout, show
 from edgeprune.errors import UsageError
 from edgeprune.files import check_output_directory, check_output_file
-
-if TYPE_CHECKING:
-    from edgeprune.domains import DomainDataset, Split
-    from edgeprune.model import Model
-
 
 # Options that a plan file stands for.
 DECIDED_BY_A_PLAN = (
@@ -105,6 +100,7 @@ def command(
     ] = None,
     data: options.Data = None,
     target: options.Target = None,
+    source: options.Source = None,
     split: options.Split = None,
     samples: Annotated[int, typer.Option(help="Calibration images, source domains only.")] = 256,
     profile: Annotated[
@@ -146,12 +142,13 @@ def command(
         _refuse_beside_a_plan(context)
     if data is None and (given := _given(context, ABOUT_DATA)):
         raise UsageError(f"{given[0]} is about calibration images: --data ROOT --target DOMAIN")
-    if (data is None) != (target is None):
-        raise UsageError("--data and --target go together: calibration uses the other domains")
+    if data is None and (target, source) != (None, None):
+        raise UsageError("--target and --source say which images of --data ROOT calibrate")
     with quiet_stdout():
         from edgeprune import artifact, pruning
+        from edgeprune.domains import divide, open_dataset
         from edgeprune.loading import load_only
-        from edgeprune.model import DenseOptions
+        from edgeprune.model import DenseOptions, check_classes
         from edgeprune.progress import TerminalProgress
         from edgeprune.pruning.metrics import get_metric, require_data
 
@@ -178,20 +175,22 @@ def command(
         require_data(get_metric(settings.metric), data is not None)
         # A bar that redraws by itself would compete with what is measured.
         progress = TerminalProgress(live=settings.budget != "latency")
-        source = load_only(model, DenseOptions(num_classes, img_size, pretrained, weights, seed))
-        widths = pruning.widths_of(saved, source) if saved else None
+        loaded = load_only(model, DenseOptions(num_classes, img_size, pretrained, weights, seed))
+        widths = pruning.widths_of(saved, loaded) if saved else None
         calibration = recovery = None
-        if data is not None and target is not None:
-            dataset, divided = _divided(source, data, target, split, seed)
+        if data is not None:
+            dataset = open_dataset(data)
+            divided = divide(dataset, target=target, source=source, by=split, seed=seed)
+            check_classes(loaded, dataset.classes)
             calibration = pruning.calibrate(
-                dataset, divided, source.preprocess, samples=samples, seed=seed, progress=progress
+                dataset, divided, loaded.preprocess, samples=samples, seed=seed, progress=progress
             )
             if recover_steps:
                 recovery = pruning.recovery(
-                    source, divided, steps=recover_steps, seed=seed, progress=progress
+                    loaded, divided, steps=recover_steps, seed=seed, progress=progress
                 )
         pruned = pruning.prune(
-            source,
+            loaded,
             settings,
             calibration=calibration,
             recovery=recovery,
@@ -232,15 +231,3 @@ def _given(context: typer.Context, names: tuple[str, ...]) -> list[str]:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def _divided(
-    model: Model, data: str, target: str, split: str | None, seed: int
-) -> tuple[DomainDataset, Split]:
-    from edgeprune.domains import leave_one_out, open_dataset
-    from edgeprune.model import check_classes
-
-    dataset = open_dataset(data)
-    divided = leave_one_out(dataset, target, by=split, seed=seed)
-    check_classes(model, dataset.classes)
-    return dataset, divided

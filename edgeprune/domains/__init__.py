@@ -11,7 +11,7 @@ from edgeprune.domains.images import read_image
 from edgeprune.domains.inspect import inspect
 from edgeprune.domains.prepare import prepare
 from edgeprune.domains.registry import list_datasets
-from edgeprune.domains.split import Split, data_facts, leave_one_out
+from edgeprune.domains.split import Split, data_facts, divide, leave_one_out, single_source
 
 if TYPE_CHECKING:
     from edgeprune.domains.store import ImageStore, load_images
@@ -22,6 +22,7 @@ __all__ = [
     "Sample",
     "Split",
     "data_facts",
+    "divide",
     "emoji_is_installed",
     "inspect",
     "leave_one_out",
@@ -30,6 +31,7 @@ __all__ = [
     "open_dataset",
     "prepare",
     "read_image",
+    "single_source",
     "warn_of_duplicates",
 ]
 

@@ -1,4 +1,4 @@
-"""Leave one domain out: what is trained on, what picks the best step, what is scored."""
+"""Hold domains out: what is trained on, what picks the best step, what is scored."""
 
 from __future__ import annotations
 
@@ -24,13 +24,58 @@ ENOUGH = 5
 
 @dataclass(frozen=True)
 class Split:
-    """A data set with one domain left out; ``train`` and ``validation`` are per source domain."""
+    """A data set with domains held out; ``train`` and ``validation`` are per source domain.
+
+    ``target`` is the domain that was left out, or a name for all of them where several were.
+    """
 
     target: str
     facts: SplitFacts
     train: dict[str, tuple[Sample, ...]]
     validation: dict[str, tuple[Sample, ...]]
     test: tuple[Sample, ...]
+
+    @property
+    def sources(self) -> list[str]:
+        """The domains that are trained on."""
+        return list(self.train)
+
+    @property
+    def targets(self) -> list[str]:
+        """The domains that were held out."""
+        return list(dict.fromkeys(sample.domain for sample in self.test))
+
+    @property
+    def tests(self) -> dict[str, tuple[Sample, ...]]:
+        """The test images of each domain that was held out."""
+        return {name: tuple(s for s in self.test if s.domain == name) for name in self.targets}
+
+
+def divide(
+    dataset: DomainDataset,
+    *,
+    target: str | None = None,
+    source: str | None = None,
+    by: str | None = None,
+    seed: int = 0,
+    holdout: float = 0.2,
+) -> Split:
+    """Leave ``target`` out, or train on ``source`` alone: exactly one of the two is given.
+
+    Raises:
+        UsageError: if both or none are given, or as :func:`leave_one_out`.
+        DataError: as :func:`leave_one_out`.
+    """
+    if target is not None and source is not None:
+        raise UsageError(f"target {target!r} and source {source!r}: give one of the two")
+    if target is not None:
+        return leave_one_out(dataset, target, by=by, seed=seed, holdout=holdout)
+    if source is not None:
+        return single_source(dataset, source, by=by, seed=seed, holdout=holdout)
+    raise UsageError(
+        "it was not said which domain is held out (--target DOMAIN), or which is the only one to"
+        f" train on (--source DOMAIN); accepted: {', '.join(dataset.domains)}"
+    )
 
 
 def leave_one_out(
@@ -54,6 +99,37 @@ def leave_one_out(
         DataError: if there are too few images to fill every part.
     """
     one_of(target, "domain", dataset.domains)
+    sources = [domain for domain in dataset.domains if domain != target]
+    return _divide(dataset, sources, target, by, seed, holdout)
+
+
+def single_source(
+    dataset: DomainDataset,
+    source: str,
+    *,
+    by: str | None = None,
+    seed: int = 0,
+    holdout: float = 0.2,
+) -> Split:
+    """Train on ``source`` alone and hold every other domain out.
+
+    The division is that of :func:`leave_one_out`, also what it raises: validation is the source's
+    share that is held out, the test every image of the others, or those of held-out groups.
+    """
+    one_of(source, "domain", dataset.domains)
+    others = [domain for domain in dataset.domains if domain != source]
+    target = others[0] if len(others) == 1 else f"all but {source}"
+    return _divide(dataset, [source], target, by, seed, holdout)
+
+
+def _divide(
+    dataset: DomainDataset,
+    sources: list[str],
+    target: str,
+    by: str | None,
+    seed: int,
+    holdout: float,
+) -> Split:
     way = one_of(by if by is not None else dataset.default_split, "split", WAYS)
     if not 0 < holdout < 1:
         raise UsageError(f"holdout {holdout!r} is not accepted: a share between 0 and 1")
@@ -63,14 +139,19 @@ def leave_one_out(
     def is_held(sample: Sample) -> bool:
         return sample.group in groups if held is None else sample in held
 
-    sources = [domain for domain in dataset.domains if domain != target]
     images = {domain: dataset.of(domain) for domain in dataset.domains}
     split = Split(
         target=target,
         facts=SplitFacts(by=way, seed=seed, holdout=holdout),
         train={d: tuple(s for s in images[d] if not is_held(s)) for d in sources},
         validation={d: tuple(s for s in images[d] if is_held(s)) for d in sources},
-        test=tuple(s for s in images[target] if held is not None or is_held(s)),
+        test=tuple(
+            sample
+            for domain in dataset.domains
+            if domain not in sources
+            for sample in images[domain]
+            if held is not None or is_held(sample)
+        ),
     )
     _check_filled(dataset, split)
     return split
@@ -82,6 +163,7 @@ def data_facts(dataset: DomainDataset, split: Split, samples: int) -> DataFacts:
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
         target=split.target,
+        sources=split.sources,
         split=split.facts,
         samples=samples,
     )
@@ -145,7 +227,8 @@ def _draw(items: Sequence[T], count: int, generator: np.random.Generator) -> lis
 
 def _check_filled(dataset: DomainDataset, split: Split) -> None:
     parts = {"training": split.train, "validation": split.validation}
-    parts["test"] = {split.target: split.test}
+    held_out = [domain for domain in dataset.domains if domain not in split.train]
+    parts["test"] = {domain: split.tests.get(domain, ()) for domain in held_out}
     for part, domains in parts.items():
         for domain, samples in domains.items():
             if not samples:

@@ -18,6 +18,7 @@ from edgeprune.errors import UsageError
 from edgeprune.exporting import translations
 from edgeprune.files import explain_os_errors
 from edgeprune.model import Model
+from edgeprune.selection import selection_of
 
 INPUT, OUTPUT = "images", "logits"
 DEFAULT_OPSET = 18
@@ -98,6 +99,7 @@ def _fold_splits(graph: ir.Graph) -> None:
 
 def _metadata(model: Model) -> dict[str, str]:
     record = model.record
+    selection = selection_of(record.made)
     preprocess = {
         "img_size": record.img_size,
         "mean": record.mean,
@@ -113,6 +115,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "edgeprune.params": str(record.pruned.params),
         "edgeprune.fingerprint": record.weights_sha256,
         "edgeprune.precision": "fp32",
+        **({"edgeprune.selection": selection} if selection else {}),
     }
 
 

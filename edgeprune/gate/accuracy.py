@@ -69,11 +69,6 @@ def _score_of(row: Measurement, evals: Sequence[EvalResult]) -> DGResult | None:
     return read_finite(Path(row.artifact) / RECORD_FILE, ArtifactRecord, ArtifactError).dg
 
 
-def _interval(dg: DGResult) -> tuple[float, float] | None:
-    target = dg.domains.get(dg.target)
-    return target.ci95 if target else None
-
-
 def _floor(row: Measurement, dg: DGResult | None, limit: float) -> Finding:
     if dg is None:
         return _unknown(row, "accuracy", limit, "its accuracy is not known; give --eval FILE")
@@ -82,7 +77,7 @@ def _floor(row: Measurement, dg: DGResult | None, limit: float) -> Finding:
         metric="accuracy",
         unit="%",
         current=dg.target_accuracy,
-        ci95=_interval(dg),
+        ci95=dg.target_interval,
         limit=limit,
         verdict="passed" if dg.target_accuracy >= limit else "failed",
     )
@@ -100,7 +95,10 @@ def _drop(
         return _unknown(row, "accuracy_drop", None, f"{who} is not known; give --eval FILE")
     limit = reference.target_accuracy - drop
     if not same_score(dg, reference):
-        note = "the two were scored on different data sets, targets or splits"
+        note = (
+            "the two were scored on different data sets, targets or splits,"
+            " or their step was selected otherwise"
+        )
         return _unknown(row, "accuracy_drop", limit, note)
     return finding(
         row,
@@ -109,7 +107,7 @@ def _drop(
         against=baseline.model if baseline else None,
         baseline=reference.target_accuracy,
         current=dg.target_accuracy,
-        ci95=_interval(dg),
+        ci95=dg.target_interval,
         limit=limit,
         verdict="passed" if dg.target_accuracy >= limit else "failed",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from edgeprune.schema import DGResult, Document, Facts, Made
+from edgeprune.schema import DGResult, Document, Facts, Made, Selection
 
 Interval = tuple[float, float]
 
@@ -22,7 +22,9 @@ class ReportModel(Facts):
     """One artifact: how big it is, how it was made, how well it does.
 
     ``dense_reference`` is the label of the dense artifact that it is held against;
-    ``drop_points`` is its accuracy on the target minus the dense one's, in points.
+    ``drop_points`` is its accuracy on the target minus the dense one's, in points. Where both keep
+    their predictions, ``drop_ci95`` is the interval of a paired bootstrap and ``flipped`` the share
+    of answers that differ, percent.
     """
 
     label: str
@@ -43,6 +45,8 @@ class ReportModel(Facts):
     dg: DGResult | None
     dense_reference: str | None = None
     drop_points: float | None = None
+    drop_ci95: Interval | None = None
+    flipped: float | None = None
     layers: list[LayerWidth]
     made: list[Made]
 
@@ -51,12 +55,15 @@ class ReportRow(Facts):
     """One measurement of one model; without a measurement or without an artifact, one row too.
 
     A null figure was not measured or not scored. ``speedup`` is the ratio of median latencies
-    against ``baseline``; ``accuracy_note`` says why a scored artifact has no accuracy here.
+    against ``baseline``; ``seed`` is that of the last training; ``accuracy_note`` says why a scored
+    artifact has no accuracy here.
     """
 
     label: str
     short: str
     artifact: str | None = None
+    fingerprint: str | None = None
+    seed: int | None = None
     model: str | None = None
     family: str | None = None
     is_dense: bool | None = None
@@ -71,11 +78,18 @@ class ReportRow(Facts):
     split: str | None = None
     split_seed: int | None = None
     holdout: float | None = None
+    selection: Selection | None = None
     target_accuracy: float | None = None
     target_ci95: Interval | None = None
     target_n: int | None = None
     drop_points: float | None = None
+    drop_ci95: Interval | None = None
+    flipped: float | None = None
     source_val_accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    calibration_error: float | None = None
+    worst_domain: str | None = None
+    worst_domain_accuracy: float | None = None
     accuracy_note: str | None = None
     bench: str | None = None
     file: str | None = None

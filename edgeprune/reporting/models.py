@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from edgeprune.reporting.collect import Artifact
 from edgeprune.reporting.document import LayerWidth, ReportModel
-from edgeprune.schema import ArtifactRecord, DGResult, Made
+from edgeprune.reporting.paired import paired_drop
+from edgeprune.schema import ArtifactRecord, DGResult, Drop, Made
+from edgeprune.selection import comparable
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,10 @@ def build_models(artifacts: Sequence[Artifact]) -> tuple[list[ReportModel], list
     warnings = []
     for artifact in artifacts:
         dense = _dense_of(artifact, artifacts)
-        models.append(_model(artifact, dense))
+        drop, unpaired = paired_drop(artifact, dense.scored) if dense.scored else (None, None)
+        if unpaired:
+            warnings.append(f"{artifact.label}: {unpaired}; the drop has no interval")
+        models.append(_model(artifact, dense, drop))
         if dense.why:
             warnings.append(f"{artifact.label}: {dense.why}; the drop is not known")
     first = {model.model: index for index, model in reversed(list(enumerate(models)))}
@@ -40,18 +45,15 @@ def is_dense(record: ArtifactRecord) -> bool:
 
 
 def same_score(first: DGResult, second: DGResult) -> bool:
-    """Tell whether two results were scored on the same images of the same domain."""
+    """Tell whether two results were scored on the same images, their weights selected alike."""
+    if not comparable(first.selection, second.selection):
+        return False
     same = (first.dataset, first.target, first.split) == (
         second.dataset,
         second.target,
         second.split,
     )
-    return same and _target_count(first) == _target_count(second)
-
-
-def _target_count(dg: DGResult) -> int | None:
-    target = dg.domains.get(dg.target)
-    return target.n if target else None
+    return same and first.target_n == second.target_n
 
 
 def _data_fingerprint(record: ArtifactRecord) -> str | None:
@@ -72,9 +74,7 @@ def _dense_of(artifact: Artifact, artifacts: Sequence[Artifact]) -> _Dense:
     dg = record.dg
     scored = [other for other in candidates if other.record.dg and same_score(other.record.dg, dg)]
     if not scored:
-        return _Dense(
-            shape, why=f"no dense artifact was scored on the same images of {dg.target!r}"
-        )
+        return _Dense(shape, why=_why_not(dg, candidates))
     ancestors = _ancestors(artifact, artifacts)
     related = [other for other in scored if other.label in ancestors]
     if len(scored) > 1 and len(related) != 1:
@@ -86,6 +86,18 @@ def _dense_of(artifact: Artifact, artifacts: Sequence[Artifact]) -> _Dense:
             shape, why=f"its dense artifact {chosen.label} used other data (fingerprints differ)"
         )
     return _Dense(shape, scored=chosen)
+
+
+def _why_not(dg: DGResult, candidates: Sequence[Artifact]) -> str:
+    """Say why none of the dense artifacts will do."""
+    for other in candidates:
+        dense = other.record.dg
+        if dense and same_score(dense.model_copy(update={"selection": dg.selection}), dg):
+            return (
+                f"its step was selected by {dg.selection or 'nothing'}, that of its dense artifact"
+                f" {other.label} by {dense.selection or 'nothing'}"
+            )
+    return f"no dense artifact was scored on the same images of {dg.target!r}"
 
 
 def _is_dense_of(dense: ArtifactRecord, record: ArtifactRecord) -> bool:
@@ -113,7 +125,7 @@ def _ancestors(artifact: Artifact, artifacts: Sequence[Artifact]) -> set[str]:
     return found
 
 
-def _model(artifact: Artifact, dense: _Dense) -> ReportModel:
+def _model(artifact: Artifact, dense: _Dense, drop: Drop | None) -> ReportModel:
     record = artifact.record
     prunings = [made for made in record.made if made.command == "prune"]
     return ReportModel(
@@ -135,6 +147,8 @@ def _model(artifact: Artifact, dense: _Dense) -> ReportModel:
         dg=record.dg,
         dense_reference=dense.scored.label if dense.scored else None,
         drop_points=_drop(record.dg, dense.scored.record.dg if dense.scored else None),
+        drop_ci95=drop.ci95 if drop else None,
+        flipped=drop.flipped if drop else None,
         layers=_layers(record, dense.shape.record if dense.shape else None),
         made=record.made,
     )

@@ -62,7 +62,9 @@ def html(data: ReportData) -> str:
         not_drawn=_not_drawn(data.rows, panels),
         scored=[model for model in data.models if model.dg is not None],
         domains=_domains(data.models),
-        targets={model.dg.target for model in data.models if model.dg is not None},
+        unseen=_common_unseen(data.models),
+        more_figures=any(model.dg and model.dg.worst_domain for model in data.models),
+        oracle=any(model.dg and model.dg.selection == "oracle" for model in data.models),
         widths=[_width_table(model) for model in data.models if not model.is_dense],
         splits=_splits(data.models),
         flat=lambda value: list(_flat(value)),
@@ -114,8 +116,14 @@ def _common_setting(rows: Sequence[ReportRow]) -> str | None:
 def _domains(models: Sequence[ReportModel]) -> list[str]:
     """Name all domains of all results: targets first, then the others in order."""
     results = [model.dg for model in models if model.dg is not None]
-    targets = [dg.target for dg in results if dg.target in dg.domains]
+    targets = [name for dg in results for name in dg.held_out if name in dg.domains]
     return list(dict.fromkeys([*targets, *(name for dg in results for name in dg.domains)]))
+
+
+def _common_unseen(models: Sequence[ReportModel]) -> list[str]:
+    """Name the domains that were held out, if they are the same for all results."""
+    found = [model.dg.held_out for model in models if model.dg is not None]
+    return found[0] if found and all(names == found[0] for names in found) else []
 
 
 def _splits(models: Sequence[ReportModel]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgeprune.reporting.document import ReportRow
 from edgeprune.reporting.wording import setting
+from edgeprune.selection import ORACLE
 
 MIN_FRONT_POINTS = 3
 
@@ -57,7 +58,7 @@ class Panel:
         """Say in words what the plot shows: its alternative text."""
         head = (
             f"Measured speed-up against accuracy on {self.target}, unseen in training"
-            f" ({self.setting})."
+            f" ({self.split}; {self.setting})."
         )
         return " ".join([head, *(_in_words(point) for point in self.points)])
 
@@ -70,7 +71,7 @@ def build_panels(rows: Sequence[ReportRow]) -> tuple[list[Panel], list[str]]:
     drawn = [r for r in rows if r.speedup is not None and r.target_accuracy is not None]
     groups: dict[tuple[object, ...], list[ReportRow]] = {}
     for row in drawn:
-        score = (row.dataset, row.target, row.split, row.split_seed, row.holdout, row.target_n)
+        score = (*_scored_on(row), row.target_n)
         how = (row.runtime, row.device, row.precision, row.threads)
         groups.setdefault((*score, *how), []).append(row)
     panels = []
@@ -84,13 +85,20 @@ def build_panels(rows: Sequence[ReportRow]) -> tuple[list[Panel], list[str]]:
                 f"the plot shows batch {batches[0]}; batch {more} is in the table"
                 f" ({members[0].target}, {members[0].runtime})"
             )
-    scored = {(r.dataset, r.target, r.split, r.split_seed, r.holdout) for r in rows if r.target}
+    scored = {_scored_on(row) for row in rows if row.target}
     if len(scored) > 1:
         notes.append(
-            "accuracies were scored on different data sets, targets or splits:"
+            "accuracies were scored on different data sets, targets or splits, or their step was"
+            " selected otherwise:"
             " compare them only where these agree"
         )
     return panels, notes
+
+
+def _scored_on(row: ReportRow) -> tuple[object, ...]:
+    """What two accuracies must share to be compared; only oracle selection stands apart."""
+    split = (row.split, row.split_seed, row.holdout)
+    return (row.dataset, row.target, *split, row.selection == "oracle")
 
 
 def _panel(rows: Sequence[ReportRow]) -> Panel:
@@ -118,12 +126,16 @@ def _panel(rows: Sequence[ReportRow]) -> Panel:
     return Panel(
         dataset=first.dataset or "",
         target=first.target or "",
-        split=f"split by {first.split}, seed {first.split_seed}",
+        split=f"split by {first.split}, seed {first.split_seed}{_marked(first)}",
         setting=setting(first),
         baseline=baseline,
         metric=metric,
         points=points,
     )
+
+
+def _marked(row: ReportRow) -> str:
+    return f"; {ORACLE}" if row.selection == "oracle" else ""
 
 
 def _common_metric(rows: Sequence[ReportRow]) -> str | None:

@@ -163,6 +163,8 @@ def _model_facts(model: ReportModel) -> dict[str, Any]:
     return {
         "short": short_name(model),
         "artifact": model.artifact,
+        "fingerprint": model.fingerprint or None,
+        "seed": _seed(model),
         "model": model.model,
         "family": model.family,
         "is_dense": model.is_dense,
@@ -175,20 +177,30 @@ def _model_facts(model: ReportModel) -> dict[str, Any]:
     }
 
 
+def _seed(model: ReportModel) -> int | None:
+    return next((step.seed for step in reversed(model.made) if step.command == "finetune"), None)
+
+
 def _score_facts(model: ReportModel) -> dict[str, Any]:
     if model.dg is None:
         return {}
     dg = model.dg
-    target = dg.domains.get(dg.target)
     return {
         "dataset": dg.dataset,
         "target": dg.target,
         "split": dg.split.by,
         "split_seed": dg.split.seed,
         "holdout": dg.split.holdout,
+        "selection": dg.selection,
         "target_accuracy": dg.target_accuracy,
-        "target_ci95": target.ci95 if target else None,
-        "target_n": target.n if target else None,
+        "target_ci95": dg.target_interval,
+        "target_n": dg.target_n,
         "drop_points": model.drop_points,
+        "drop_ci95": model.drop_ci95,
+        "flipped": model.flipped,
         "source_val_accuracy": dg.source_val_accuracy,
+        "balanced_accuracy": dg.balanced_accuracy,
+        "calibration_error": dg.calibration_error,
+        "worst_domain": dg.worst_domain.name if dg.worst_domain else None,
+        "worst_domain_accuracy": dg.worst_domain.accuracy if dg.worst_domain else None,
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from edgeprune import figures
 from edgeprune.reporting.document import Interval, ReportModel, ReportRow
+from edgeprune.selection import ORACLE
 
 # The one result in the headline is the fastest that costs at most this many points.
 HEADLINE_DROP_POINTS = 5.0
@@ -60,6 +61,11 @@ def points(value: float) -> str:
     return f"{rounded:+.1f}" if rounded else "0.0"
 
 
+def points_interval(ci95: Interval | None) -> str:
+    """Write the interval of a difference as ``-5.2 to +0.3``, or nothing."""
+    return f"{points(ci95[0])} to {points(ci95[1])}" if ci95 else ""
+
+
 def setting(row: ReportRow) -> str:
     """Say how a row was measured: ``onnxruntime on cpu, fp32, batch 1, 1 thread``."""
     if row.runtime is None:
@@ -104,15 +110,16 @@ def _sentence(row: ReportRow, rows: Sequence[ReportRow]) -> str:
         subject = f"{share(row.ratio)}{of} pruned"
         if len({other.model for other in rows}) > 1 and row.model:
             subject = f"{row.model}, {subject}"
+    unseen = f"{row.target} (unseen{'; ' + ORACLE if row.selection == 'oracle' else ''})"
     speed = _faster(row, {other.label for other in rows if other.is_dense})
     if row.target_accuracy is None:
         return f"{subject}: {speed}; accuracy {row.accuracy_note or 'not scored'}"
     if row.drop_points is None:
         return (
-            f"{subject}: {speed}, {row.target_accuracy:.1f} % on {row.target} (unseen);"
+            f"{subject}: {speed}, {row.target_accuracy:.1f} % on {unseen};"
             " no dense accuracy to compare"
         )
-    change = f"{points(row.drop_points)} points on {row.target} (unseen)"
+    change = f"{points(row.drop_points)} points on {unseen}"
     return (
         f"{subject}: {change}; {speed}"
         if row.speedup is None

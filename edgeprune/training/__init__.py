@@ -1,7 +1,8 @@
 """Fine-tuning on the source domains, and accuracy on the domain that was held out."""
 
-from edgeprune.training.evaluation import choose_split, evaluate
+from edgeprune.training.evaluation import evaluate
 from edgeprune.training.finetuning import finetune
+from edgeprune.training.held_out import choose_split
 from edgeprune.training.onnx_model import OnnxModel, open_onnx
 from edgeprune.training.settings import FinetuneSettings
 

@@ -1,11 +1,14 @@
-"""Accuracy per domain, and the division of the data that an evaluation belongs to."""
+"""Accuracy per domain: scoring a model, and the result that its predictions make."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -14,15 +17,26 @@ from edgeprune.domains import (
     DomainDataset,
     ImageStore,
     Split,
-    leave_one_out,
     load_images,
     warn_of_duplicates,
 )
+from edgeprune.drop import compare
+from edgeprune.environment import artifact_versions, available_cores, cpu_name
 from edgeprune.errors import ModelError, UsageError
 from edgeprune.model import Model, check_class_names, check_classes
+from edgeprune.predictions import Integers, Logits, Predictions, write_predictions
 from edgeprune.progress import SILENT, Progress
-from edgeprune.schema import ArtifactRecord, DataFacts, DGResult, DomainAccuracy, EvalResult
+from edgeprune.schema import (
+    DGResult,
+    DomainAccuracy,
+    EvalResult,
+    MachineFacts,
+    Selection,
+)
+from edgeprune.selection import comparable, selection_of
+from edgeprune.training.answers import predictions_of, target_figures
 from edgeprune.training.compute import autocast
+from edgeprune.training.held_out import warn_of_leaks
 from edgeprune.training.onnx_model import OnnxModel
 
 BATCH_SIZE = 64
@@ -62,44 +76,126 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
     return 100.0 * max(0.0, middle - half), 100.0 * min(1.0, middle + half)
 
 
+def mean_interval(found: Sequence[DomainAccuracy]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of accuracies on different domains, percent.
+
+    From the intervals of each (Zou and Donner, 2008); of one domain it is that interval.
+    """
+    middle, count = fmean(one.accuracy for one in found), len(found)
+    below = math.hypot(*(one.accuracy - one.ci95[0] for one in found)) / count
+    above = math.hypot(*(one.ci95[1] - one.accuracy for one in found)) / count
+    return middle - below, middle + above
+
+
 def evaluate(
     model: Model | OnnxModel,
     dataset: DomainDataset,
     split: Split,
     *,
+    dense: Model | OnnxModel | None = None,
+    against: str = "dense",
+    output: Path | None = None,
     batch_size: int = BATCH_SIZE,
     progress: Progress = SILENT,
 ) -> EvalResult:
-    """Score a model: source domains on their validation images, the target on its test images.
+    """Score a model: sources on their validation images, held-out domains on their test images.
 
     A :class:`Model` runs where its parameters are, an :class:`OnnxModel` on the CPU.
+
+    Args:
+        model: what is scored.
+        dataset: the images.
+        split: which of them are scored.
+        dense: a model that is scored on the same images, for the drop against it.
+        against: the name of ``dense`` in the result.
+        output: a file for the predictions of ``model``.
+        batch_size: images per forward pass.
+        progress: how progress is shown.
 
     Raises:
         ModelError: if its classes are not those of the data.
         DataError: if an image cannot be read.
+        UsageError: if the batch size is below 1, or ``dense`` was selected otherwise.
+        OutputError: if ``output`` cannot be written.
     """
     if batch_size < 1:
         raise UsageError(f"batch size {batch_size!r} is not accepted: at least 1")
+    selection = _selection(model)
+    if dense is not None and not comparable(selection, _selection(dense)):
+        raise UsageError(
+            f"the model's step was selected by {selection}, that of {against!r} by"
+            f" {_selection(dense)}: their accuracies are not compared"
+        )
+    warn_of_duplicates(split, progress)
+    predictions = _predict(model, dataset, split, batch_size, progress)
+    drop = None
+    if dense is not None:
+        if isinstance(dense, Model):
+            warn_of_leaks(dense.record, dataset, split, "the dense model", progress)
+        reference = _predict(dense, dataset, split, batch_size, progress)
+        drop = compare(predictions, reference, against=against)
+    if output is not None:
+        write_predictions(predictions, output)
+    made = [] if isinstance(model, OnnxModel) else model.record.made
+    return EvalResult(
+        model=model.name if isinstance(model, OnnxModel) else model.record.model,
+        dg=dg_result(predictions, selection),
+        drop=drop,
+        seed=next((step.seed for step in reversed(made) if step.command == "finetune"), None),
+        versions=artifact_versions(),
+        machine=machine_facts(),
+        fingerprint=predictions.facts.weights_sha256,
+    )
+
+
+def _selection(model: Model | OnnxModel) -> Selection | None:
+    return model.selection if isinstance(model, OnnxModel) else selection_of(model.record.made)
+
+
+def _predict(
+    model: Model | OnnxModel,
+    dataset: DomainDataset,
+    split: Split,
+    batch_size: int,
+    progress: Progress,
+) -> Predictions:
     if isinstance(model, OnnxModel):
         _check_onnx_classes(model, dataset.classes)
-        name = model.name
         predict: Predictor = model.logits
+        fingerprint = model.fingerprint
     else:
         check_classes(model, dataset.classes)
-        name = model.record.model
         predict = predictor(model.module)
-    warn_of_duplicates(split, progress)
-    tallies = {
-        domain: tally(
+        fingerprint = model.record.weights_sha256 or None
+    logits = {
+        domain: logits_of(
             predict,
             load_images(samples, model.preprocess, progress=progress),
             description=f"scoring {domain}",
             batch_size=batch_size,
             progress=progress,
         )
-        for domain, samples in {**split.validation, split.target: split.test}.items()
+        for domain, samples in {**split.validation, **split.tests}.items()
     }
-    return EvalResult(model=name, dg=dg_result(dataset, split, tallies))
+    return predictions_of(dataset, split, logits, fingerprint)
+
+
+def logits_of(
+    predict: Predictor,
+    store: ImageStore,
+    *,
+    description: str,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress = SILENT,
+) -> Logits:
+    """Return the logits of every image of ``store``, float32 ``(n, classes)``."""
+    count = len(store.labels)
+    starts = range(0, count, batch_size)
+    found = [
+        predict(store.eval_batch(range(start, min(start + batch_size, count)))).numpy()
+        for start in progress.track(starts, description, len(starts))
+    ]
+    return np.concatenate(found).astype(np.float32, copy=False)
 
 
 def tally(
@@ -111,16 +207,17 @@ def tally(
     progress: Progress = SILENT,
 ) -> Tally:
     """Count the images of ``store`` whose highest logit is that of their label; sum the loss."""
-    count = len(store.labels)
-    starts = range(0, count, batch_size)
-    correct, loss_sum = 0, 0.0
-    for start in progress.track(starts, description, len(starts)):
-        indices = range(start, min(start + batch_size, count))
-        logits = predict(store.eval_batch(indices))
-        labels = store.labels[start : indices.stop]
-        correct += int((logits.argmax(dim=1) == labels).sum())
-        loss_sum += F.cross_entropy(logits.double(), labels, reduction="sum").item()
-    return Tally(correct, count, loss_sum)
+    logits = logits_of(
+        predict, store, description=description, batch_size=batch_size, progress=progress
+    )
+    return tally_of(logits, store.labels.numpy())
+
+
+def tally_of(logits: Logits, labels: Integers) -> Tally:
+    """Count the images whose highest logit is that of their label, and sum the loss."""
+    wanted = torch.from_numpy(labels)
+    loss_sum = F.cross_entropy(torch.from_numpy(logits).double(), wanted, reduction="sum").item()
+    return Tally(int((logits.argmax(axis=1) == labels).sum()), len(labels), loss_sum)
 
 
 def pool(tallies: Sequence[Tally]) -> Tally:
@@ -132,17 +229,31 @@ def pool(tallies: Sequence[Tally]) -> Tally:
     )
 
 
-def dg_result(dataset: DomainDataset, split: Split, tallies: Mapping[str, Tally]) -> DGResult:
-    """Put the tallies of the target and of every source domain into a result."""
-    sources = [tallies[domain] for domain in split.validation]
+def dg_result(predictions: Predictions, selection: Selection | None) -> DGResult:
+    """Compute the result that the predictions on all domains make."""
+    facts = predictions.facts
+    tallies = {
+        name: tally_of(found.logits, found.labels) for name, found in predictions.domains.items()
+    }
+    targets = [tallies[name].with_interval() for name in facts.targets]
     return DGResult(
-        dataset=dataset.name,
-        target=split.target,
-        split=split.facts,
-        target_accuracy=tallies[split.target].accuracy,
-        source_val_accuracy=pool(sources).accuracy,
-        domains={name: tallies[name].with_interval() for name in dataset.domains},
+        dataset=facts.dataset,
+        target=facts.target,
+        targets=facts.targets,
+        sources=facts.sources,
+        split=facts.split,
+        selection=selection,
+        target_accuracy=fmean(found.accuracy for found in targets),
+        target_ci95=mean_interval(targets),
+        source_val_accuracy=pool([tallies[name] for name in facts.sources]).accuracy,
+        domains={name: found.with_interval() for name, found in tallies.items()},
+        **target_figures(predictions),
     )
+
+
+def machine_facts() -> MachineFacts:
+    """Return the CPU of this machine, and how many cores of it this process may use."""
+    return MachineFacts(cpu=cpu_name(), cores=available_cores())
 
 
 def predictor(module: nn.Module, precision: str = "fp32") -> Predictor:
@@ -156,77 +267,6 @@ def predictor(module: nn.Module, precision: str = "fp32") -> Predictor:
         return logits.float().cpu()
 
     return predict
-
-
-def choose_split(
-    dataset: DomainDataset,
-    record: ArtifactRecord | None = None,
-    *,
-    target: str | None = None,
-    by: str | None = None,
-    seed: int | None = None,
-    progress: Progress = SILENT,
-) -> Split:
-    """Divide the data as the artifact's training did, unless told otherwise.
-
-    What differs from training in a way that flatters the model is said through ``progress``.
-
-    Raises:
-        UsageError: if neither ``target`` nor the record says which domain is held out, or it
-            is unknown.
-    """
-    trained = trained_on(record, dataset) if record else None
-    if target is None and trained is None:
-        raise UsageError(
-            "the domain that is held out was not given (--target);"
-            f" accepted: {', '.join(dataset.domains)}"
-        )
-    if trained is None:
-        return leave_one_out(dataset, target or "", by=by, seed=seed or 0)
-    split = leave_one_out(
-        dataset,
-        target if target is not None else trained.target,
-        by=by if by is not None else trained.split.by,
-        seed=seed if seed is not None else trained.split.seed,
-        holdout=trained.split.holdout,
-    )
-    if record is not None:
-        warn_of_leaks(record, dataset, split, "the model", progress)
-    return split
-
-
-def trained_on(record: ArtifactRecord, dataset: DomainDataset) -> DataFacts | None:
-    """Return which part of ``dataset`` the artifact was last made with, if any."""
-    used = [step.data for step in record.made if step.data and step.data.dataset == dataset.name]
-    return used[-1] if used else None
-
-
-def warn_of_leaks(
-    record: ArtifactRecord, dataset: DomainDataset, split: Split, who: str, progress: Progress
-) -> None:
-    """Say if images that ``split`` scores may have been trained on before."""
-    for step in record.made:
-        used = step.data
-        if used is None or used.dataset != dataset.name:
-            continue
-        if used.target != split.target:
-            progress.say(
-                f"note: {who} was made ({step.command}) with {used.target!r} held out: its"
-                f" accuracy on {split.target!r} is not that on an unseen domain"
-            )
-        elif used.split != split.facts:
-            progress.say(
-                f"note: {who} was made ({step.command}) with another split: images that are"
-                " scored now may have been trained on"
-            )
-        elif used.fingerprint != dataset.fingerprint:
-            progress.say(
-                f"note: data set {dataset.name!r} has changed since {who} was made"
-                f" ({step.command}): images that are scored now may have been trained on"
-            )
-        else:
-            continue
-        return
 
 
 def _check_onnx_classes(model: OnnxModel, classes: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Fine-tuning on the source domains: the best weights by source validation become an artifact."""
+"""Fine-tuning on the source domains: the weights that were selected become an artifact."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ from edgeprune.environment import artifact_versions
 from edgeprune.errors import CheckError, ModelError
 from edgeprune.files import check_output_directory
 from edgeprune.model import Model, check_classes
+from edgeprune.predictions import Predictions
 from edgeprune.progress import SILENT, Progress
-from edgeprune.schema import DGResult, FinetuneResult, FinetuneSeconds, Made
+from edgeprune.schema import ArtifactRecord, FinetuneResult, FinetuneSeconds, Made, Selection
+from edgeprune.selection import selection_of
+from edgeprune.training.answers import predictions_of
 from edgeprune.training.averaging import weights
 from edgeprune.training.batches import Batch, TrainingImages, pooled, prefetched
 from edgeprune.training.compute import open_device, repeatable
-from edgeprune.training.evaluation import dg_result, warn_of_leaks
+from edgeprune.training.evaluation import dg_result, machine_facts
+from edgeprune.training.held_out import warn_of_leaks
 from edgeprune.training.mixup import mixup
 from edgeprune.training.resume import open_resume
 from edgeprune.training.settings import FinetuneSettings
@@ -53,10 +57,11 @@ def finetune(
 ) -> FinetuneResult:
     """Fine-tune a copy of ``model`` on the source domains and write it as an artifact.
 
-    The weights of the best evaluation on the source domains' validation images are kept, or the
-    average that ``settings`` asks for; the target is scored once, with those. Until ``output`` is
-    complete, the state of the run lies in ``<output>.resume``; with ``resume`` an interrupted run
-    continues from there and ends with the same weights as one that was never interrupted.
+    The weights of the best evaluation on the source domains' validation images are kept, unless
+    ``settings`` asks for another selection or an average; the target is scored with those. Until
+    ``output`` is complete, the state of the run lies in ``<output>.resume``; with ``resume`` an
+    interrupted run continues from there and ends with the same weights as one that was never
+    interrupted.
 
     Args:
         model: the dense or pruned model.
@@ -108,10 +113,10 @@ def finetune(
 
     try:
         with _kept_when_interrupted(trainer, checkpoint):
-            dg = _train_and_score(job, trainer, checkpoint, progress)
+            predictions = _train_and_score(job, trainer, checkpoint, progress)
             if trainer.memory:
                 trainer.memory.save()
-            _write(job, trainer, dg, output, force=force)
+            record = _write(job, trainer, predictions, output, force=force)
     except CheckError:
         directory.remove()
         raise
@@ -129,7 +134,11 @@ def finetune(
             total=clock.seconds(),
         ),
         history=trainer.history,
-        dg=dg,
+        dg=dg_result(predictions, job.selection),
+        seed=settings.seed,
+        versions=job.made.versions,
+        machine=machine_facts(),
+        fingerprint=record.weights_sha256,
     )
 
 
@@ -171,6 +180,10 @@ class _Job:
         )
 
     @property
+    def selection(self) -> Selection | None:
+        return selection_of([*self.model.record.made, self.made])
+
+    @property
     def identity(self) -> dict[str, Any]:
         return {
             "model": {"name": self.model.record.model, "weights": _fingerprint(self.model)},
@@ -204,27 +217,32 @@ class _Job:
             for domain, samples in self.split.validation.items()
         }
 
-    def test_store(self, progress: Progress) -> ImageStore:
-        return load_images(self.split.test, self.model.preprocess, progress=progress)
+    def test_stores(self, progress: Progress) -> dict[str, ImageStore]:
+        return {
+            domain: load_images(samples, self.model.preprocess, progress=progress)
+            for domain, samples in self.split.tests.items()
+        }
 
 
 def _train_and_score(
     job: _Job, trainer: Trainer, checkpoint: Callable[[], None], progress: Progress
-) -> DGResult:
+) -> Predictions:
     stores = job.validation_stores(progress)
+    targets = job.test_stores(progress) if job.settings.selection == "oracle" else None
     if not trainer.done or trainer.evaluation_is_due():
-        _train(job, trainer, stores, checkpoint, progress)
+        _train(job, trainer, stores, targets, checkpoint, progress)
     trainer.module.load_state_dict(trainer.kept)
     if summary := trainer.average.summary():
         progress.say(summary)
-    stores[job.split.target] = job.test_store(progress)
-    return dg_result(job.dataset, job.split, trainer.tallies(stores, progress))
+    stores |= targets or job.test_stores(progress)
+    return predictions_of(job.dataset, job.split, trainer.logits(stores, progress))
 
 
 def _train(
     job: _Job,
     trainer: Trainer,
     stores: dict[str, ImageStore],
+    targets: dict[str, ImageStore] | None,
     checkpoint: Callable[[], None],
     progress: Progress,
 ) -> None:
@@ -239,11 +257,11 @@ def _train(
     with repeatable(trainer.device):
         # A run may have been interrupted between a step and its evaluation.
         if trainer.evaluation_is_due():
-            trainer.evaluate(stores, progress)
+            trainer.evaluate(stores, progress, targets)
         for images, labels in tracked:
             trainer.update(images, labels)
             if trainer.evaluation_is_due():
-                trainer.evaluate(stores, progress)
+                trainer.evaluate(stores, progress, targets)
             if trainer.step % job.settings.checkpoint_every == 0:
                 checkpoint()
             if trainer.done:
@@ -261,7 +279,9 @@ def _kept_when_interrupted(trainer: Trainer, checkpoint: Callable[[], None]) -> 
         raise
 
 
-def _write(job: _Job, trainer: Trainer, dg: DGResult, output: Path, *, force: bool) -> None:
+def _write(
+    job: _Job, trainer: Trainer, predictions: Predictions, output: Path, *, force: bool
+) -> ArtifactRecord:
     record = job.model.record
     update = {
         "class_names": list(job.dataset.classes),
@@ -270,11 +290,12 @@ def _write(job: _Job, trainer: Trainer, dg: DGResult, output: Path, *, force: bo
             *record.made,
             job.made.model_copy(update={"averaged_steps": trainer.average.steps}),
         ],
-        "dg": dg,
+        "dg": dg_result(predictions, job.selection),
         "history": trainer.history,
     }
     module = trainer.module.to("cpu").eval()
-    artifact.save(Model(module, record.model_copy(update=update)), output, force=force)
+    made = Model(module, record.model_copy(update=update))
+    return artifact.save(made, output, force=force, predictions=predictions).record
 
 
 def _check_teacher(model: Model, teacher: Model | None, dataset: DomainDataset) -> None:

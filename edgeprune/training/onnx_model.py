@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgeprune.errors import ModelError
+from edgeprune.errors import ModelError, UsageError, one_of
 from edgeprune.images import Preprocess
+from edgeprune.schema import Selection
+from edgeprune.selection import SELECTIONS
 
 _HINT = "edgeprune export writes files that say how they want their images"
 
@@ -25,12 +27,16 @@ class OnnxModel:
         classes: class names in the order of the logits.
         preprocess: how it wants its images.
         batch: the only batch size that it takes, or None for any.
+        selection: how the weights were selected, or None if that is not known.
+        fingerprint: ``weights_sha256`` of the artifact it was exported from, or None.
     """
 
     name: str
     classes: tuple[str, ...]
     preprocess: Preprocess
     batch: int | None
+    selection: Selection | None
+    fingerprint: str | None
     session: Any
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -72,6 +78,8 @@ def open_onnx(path: Path) -> OnnxModel:
         classes=_classes(found, path),
         preprocess=_preprocess(found, path),
         batch=batch if isinstance(batch, int) else None,
+        selection=_selection(found, path),
+        fingerprint=found.get("edgeprune.fingerprint") or None,
         session=session,
     )
 
@@ -97,6 +105,14 @@ def _preprocess(found: dict[str, str], path: Path) -> Preprocess:
         raise ModelError(
             f"{str(path)!r}: metadata 'edgeprune.preprocess' are damaged: {error}", hint=_HINT
         ) from None
+
+
+def _selection(found: dict[str, str], path: Path) -> Selection | None:
+    value = found.get("edgeprune.selection")
+    try:
+        return one_of(value, "selection", SELECTIONS) if value is not None else None
+    except UsageError as error:
+        raise ModelError(f"{str(path)!r}: metadata 'edgeprune.selection': {error}") from None
 
 
 def _json(found: dict[str, str], key: str, path: Path) -> Any:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from edgeprune.errors import UsageError, one_of
+from edgeprune.schema import Selection
+from edgeprune.selection import SELECTIONS
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 DEVICES = ("cpu", "cuda")
@@ -55,6 +57,9 @@ class FinetuneSettings:
         swad_tolerance: the threshold, in mean losses of the evaluations that started it (r).
         eval_every: steps between evaluations on source validation; None: five in all, fifty
             with swad.
+        selection: whose weights are kept: of the best evaluation on source validation
+            ("source"), of the last step ("last"), or of the best evaluation on the target
+            ("oracle").
         checkpoint_every: steps between writes of the state that a resumed run starts from;
             it does not change the result.
         precision: of forward and backward; weights and moments are fp32 always.
@@ -82,6 +87,7 @@ class FinetuneSettings:
     swad_end_patience: int = 6
     swad_tolerance: float = 1.3
     eval_every: int | None = None
+    selection: Selection = "source"
     checkpoint_every: int = field(default=100, compare=False)
     precision: str = "fp32"
     device: str = "cpu"
@@ -112,6 +118,7 @@ class FinetuneSettings:
         if not (math.isfinite(self.swad_tolerance) and self.swad_tolerance >= 1):
             raise UsageError(f"swad_tolerance {self.swad_tolerance!r} is not accepted: at least 1")
         one_of(self.average, "average", AVERAGES)
+        one_of(self.selection, "selection", SELECTIONS)
         one_of(self.precision, "precision", PRECISIONS)
         one_of(self.device, "device", DEVICES)
 

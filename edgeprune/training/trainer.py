@@ -6,17 +6,20 @@ import copy
 import math
 import time
 from collections.abc import Mapping
+from statistics import fmean
 
 import torch
 from torch import nn
 
 from edgeprune.domains import ImageStore
 from edgeprune.errors import CheckError
+from edgeprune.predictions import Logits
 from edgeprune.progress import Progress
 from edgeprune.schema import HistoryPoint
+from edgeprune.selection import chosen
 from edgeprune.training.averaging import Average, Ema, Tensors, check_can_be_averaged, weights
 from edgeprune.training.compute import autocast
-from edgeprune.training.evaluation import Tally, pool, predictor, tally
+from edgeprune.training.evaluation import Tally, logits_of, pool, predictor, tally_of
 from edgeprune.training.objective import objective
 from edgeprune.training.optimiser import learning_rate, make_optimiser, set_learning_rate
 from edgeprune.training.settings import FinetuneSettings
@@ -30,8 +33,8 @@ class Trainer:
     Attributes:
         step: optimiser steps done.
         history: one point per evaluation.
-        best: weights of the best evaluation so far, on the CPU; of equals the later. Empty where
-            the run ends with an average over steps instead.
+        best: weights of the evaluation that is chosen so far, on the CPU. Empty where the run ends
+            with an average over steps instead.
         average: what is made of the weights of all steps.
         loss_sum: sum of the training losses since the last evaluation.
         train_seconds, evaluate_seconds: wall time of both moves.
@@ -70,7 +73,7 @@ class Trainer:
     @property
     def best_point(self) -> HistoryPoint:
         """The evaluation that ``best`` belongs to."""
-        return max(reversed(self.history), key=lambda point: point.source_val)
+        return chosen(self.history, self._settings.selection)
 
     @property
     def done(self) -> bool:
@@ -123,26 +126,34 @@ class Trainer:
         self.consistent = True
         self.optimiser.zero_grad(set_to_none=True)
 
-    def evaluate(self, stores: Mapping[str, ImageStore], progress: Progress) -> None:
-        """Score the source domains' validation images; keep the weights if they are the best.
+    def evaluate(
+        self,
+        stores: Mapping[str, ImageStore],
+        progress: Progress,
+        targets: Mapping[str, ImageStore] | None = None,
+    ) -> None:
+        """Score the source domains' validation images; keep the weights if they are the chosen.
 
-        This picks a step only, so that it runs in the precision of training.
+        ``targets`` are the images of the target, where they pick the step. This picks a step
+        only, so that it runs in the precision of training.
         """
         started = time.perf_counter()
         scored = self.average.module
-        tallies = self.tallies(stores, progress, self._settings.precision, scored)
-        together = pool(list(tallies.values()))
+        together = pool(self._tallies(stores, progress, scored))
+        target = None
+        if targets is not None:
+            target = fmean(tally.accuracy for tally in self._tallies(targets, progress, scored))
         point = HistoryPoint(
             step=self.step,
             loss=self.loss_sum / (self.step - self._last_evaluated()),
             source_val=together.accuracy,
             source_val_loss=together.loss,
+            target=target,
         )
         self.consistent = False
-        best = not self.history or point.source_val >= self.best_point.source_val
-        if best and self._settings.average != "swad":
-            self.best = weights(scored)
         self.history.append(point)
+        if self.best_point == point and self._settings.average != "swad":
+            self.best = weights(scored)
         self.average.evaluated(self.history)
         self.loss_sum = 0.0
         self.evaluate_seconds += time.perf_counter() - started
@@ -150,24 +161,33 @@ class Trainer:
         progress.say(
             f"step {point.step} of {self.steps}: loss {point.loss:.3f},"
             f" source validation {point.source_val:.1f} %"
+            + (f", target {target:.1f} %" if target is not None else "")
         )
 
-    def tallies(
+    def logits(
         self,
         stores: Mapping[str, ImageStore],
         progress: Progress,
         precision: str = "fp32",
         module: nn.Module | None = None,
-    ) -> dict[str, Tally]:
-        """Score the weights as they are, or another module, per domain."""
+    ) -> dict[str, Logits]:
+        """Return the answers of the weights as they are, or of another module, per domain."""
         predict = predictor(self.module if module is None else module, precision)
         try:
             return {
-                domain: tally(predict, store, description=f"scoring {domain}", progress=progress)
+                domain: logits_of(
+                    predict, store, description=f"scoring {domain}", progress=progress
+                )
                 for domain, store in stores.items()
             }
         finally:
             self.module.train()
+
+    def _tallies(
+        self, stores: Mapping[str, ImageStore], progress: Progress, module: nn.Module
+    ) -> list[Tally]:
+        logits = self.logits(stores, progress, self._settings.precision, module)
+        return [tally_of(logits[name], store.labels.numpy()) for name, store in stores.items()]
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         with autocast(self.device, self._settings.precision):

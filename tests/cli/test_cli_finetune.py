@@ -41,7 +41,16 @@ def test_finetune_then_eval_agree(
     scored = json.loads(captured.out)
     assert scored["schema"] == "edgeprune/eval@1"
     assert scored["dg"] == result["dg"]
+    assert scored["fingerprint"] == result["fingerprint"]
+    assert (scored["seed"], set(scored["machine"])) == (3, {"cpu", "cores"})
     assert "note" not in captured.err
+    kept = ["--against", str(out), "-o", str(tmp_path / "p.safetensors")]
+    assert main(["eval", str(out), "--data", str(root), *kept]) == 0
+    # Beside the weights lie the same bytes.
+    assert sha256(tmp_path / "p.safetensors") == sha256(out / "predictions.safetensors")
+    captured = capsys.readouterr()
+    assert "0.0 % of 18 answers flipped" in captured.out
+    assert "calibration error on night" in captured.out
     assert main(["eval", str(out), "--data", str(root), "--target", "day"]) == 0
     captured = capsys.readouterr()
     assert "day (held out)" in captured.out
@@ -57,12 +66,42 @@ def test_tables_name_steps_and_domains(
         assert expected in out
 
 
+def test_one_source_from_pruning_to_evaluation(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = ["--data", str(root), "--source", "day"]
+    pruned, tuned = str(tmp_path / "pruned"), str(tmp_path / "tuned")
+    made = ["prune", MODEL, "-o", pruned, *data, *DENSE, "--metric", "taylor", "--samples", "6"]
+    assert main([*made, "--json"]) == 0
+    assert main(["finetune", pruned, "-o", tuned, *data, "--steps", "1", "--json"]) == 0
+    record = json.loads((tmp_path / "tuned/edgeprune.json").read_text())
+    assert [step["data"]["sources"] for step in record["made"]] == [["day"], ["day"]]
+    assert record["dg"]["targets"] == ["dusk", "night"]
+    capsys.readouterr()
+    assert main(["eval", tuned, "--data", str(root)]) == 0
+    captured = capsys.readouterr()
+    for expected in ("dusk (held out)", "night (held out)", "mean of those held out"):
+        assert expected in captured.out
+    assert "note" not in captured.err
+
+
+def test_oracle_selection_is_marked_in_every_table(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = "oracle selection: the target picked the step"
+    assert main(_command(root, tmp_path / "out", "--steps", "2", "--selection", "oracle")) == 0
+    assert mark in capsys.readouterr().out
+    assert main(["eval", str(tmp_path / "out"), "--data", str(root)]) == 0
+    assert mark in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
         (["--steps", "1", "--epochs", "1"], 2, "give one of the two"),
         (["--lr", "-1"], 2, "lr -1.0 is not accepted"),
         (["--target", "noon"], 2, "unknown domain 'noon'; accepted: day, dusk, night"),
+        (["--selection", "best"], 2, "unknown selection 'best'; accepted: source, last, oracle"),
         (["--precision", "int4"], 2, "unknown precision 'int4'"),
         (["--precision", "fp16"], 3, "'fp16' cannot be trained in on the CPU"),
         (["--num-classes", "5"], 2, "5 classes, the data have 3"),

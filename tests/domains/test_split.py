@@ -11,7 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torchvision.datasets import ImageFolder
 
-from edgeprune.domains import DomainDataset, Sample, data_facts, leave_one_out, open_dataset
+from edgeprune.domains import (
+    DomainDataset,
+    Sample,
+    data_facts,
+    divide,
+    leave_one_out,
+    open_dataset,
+    single_source,
+)
 from edgeprune.errors import DataError, UsageError
 
 
@@ -67,6 +75,43 @@ def test_parts_never_overlap(data: DomainDataset, seed: int, by: str | None) -> 
     else:
         assert split.test == data.of("d0")
     assert split == leave_one_out(data, "d0", by=by, seed=seed)
+
+
+@COMMON
+@given(data=datasets(), seed=SEEDS, by=st.sampled_from(["file", "group", None]))
+def test_one_source_and_everything_else_held_out(
+    data: DomainDataset, seed: int, by: str | None
+) -> None:
+    try:
+        split = single_source(data, "d0", by=by, seed=seed)
+    except DataError:
+        return
+    train, validation = split.train["d0"], split.validation["d0"]
+    others = [domain for domain in data.domains if domain != "d0"]
+    assert (split.sources, split.targets, list(split.tests)) == (["d0"], others, others)
+    assert Counter(train + validation) == Counter(data.of("d0"))
+    if split.facts.by == "group":
+        held = {sample.group for sample in (*validation, *split.test)}
+        assert not held & {sample.group for sample in train}
+        kept = [s for d in others for s in data.of(d) if s not in split.test]
+        assert {sample.group for sample in kept}.isdisjoint(held)
+    else:
+        assert split.tests == {domain: data.of(domain) for domain in others}
+    if len(others) == 1:
+        assert split == leave_one_out(data, others[0], by=by, seed=seed)
+    else:
+        assert split.target == "all but d0"
+        assert train == leave_one_out(data, others[0], by=by, seed=seed).train["d0"]
+
+
+def test_exactly_one_of_target_and_source_is_taken() -> None:
+    data = dataset({"a": [["x", "y"]] * 2, "b": [["x", "y"]] * 2})
+    with pytest.raises(UsageError, match=r"--source DOMAIN\); accepted: a, b"):
+        divide(data)
+    with pytest.raises(UsageError, match="give one of the two"):
+        divide(data, target="a", source="b")
+    with pytest.raises(UsageError, match="unknown domain 'c'"):
+        divide(data, source="c")
 
 
 def published_split(root: Path, domain_index: int, trial_seed: int) -> tuple[set[str], set[str]]:
@@ -173,6 +218,7 @@ def test_data_facts() -> None:
     cells = [[str(index) for index in range(9)], [str(index + 9) for index in range(9)]]
     data = dataset({"a": cells, "b": cells})
     facts = data_facts(data, leave_one_out(data, "a", seed=7), 16)
+    assert facts.sources == ["b"]
     assert (facts.dataset, facts.target, facts.samples) == ("toy", "a", 16)
     assert (facts.split.by, facts.split.seed, facts.split.holdout) == ("file", 7, 0.2)
     assert facts.fingerprint == data.fingerprint

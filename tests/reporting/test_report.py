@@ -4,18 +4,25 @@ import csv
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import report_runs as runs
+from prediction_files import predictions
 
+from edgeprune.drop import compare
 from edgeprune.errors import ArtifactError, OutputError, ResultError, UnavailableError, UsageError
+from edgeprune.predictions import PREDICTIONS_FILE, Predictions, to_bytes, write_predictions
 from edgeprune.reporting import report
 from edgeprune.reporting.collect import collect
+from edgeprune.reporting.page import html
+from edgeprune.reporting.tables import markdown
 from edgeprune.reporting.write import build
 from edgeprune.schema import SplitFacts
+from edgeprune.training.evaluation import dg_result
 
 
 def of(*paths: Path):
@@ -174,6 +181,72 @@ def test_other_target_or_split_is_never_compared(tmp_path: Path) -> None:
     data = of(tmp_path)
     assert [row.drop_points for row in data.rows] == [None, None, None]
     assert any("different data sets, targets or splits" in text for text in data.warnings)
+
+
+def test_oracle_selection_is_marked_and_compared_with_its_like_only(tmp_path: Path) -> None:
+    oracle = runs.dg(57.0).model_copy(update={"selection": "oracle"})
+    dense = runs.record()
+    pruned = runs.record(ratio=0.5, dg=oracle)
+    runs.write_artifact(tmp_path / "dense", dense)
+    runs.write_artifact(tmp_path / "p", pruned)
+    files = [
+        runs.measurement("dense", 41.3, fingerprint=dense.weights_sha256),
+        runs.measurement("p", 14.2, fingerprint=pruned.weights_sha256),
+    ]
+    runs.write_bench(
+        tmp_path / "bench.json", runs.bench(files, [runs.comparison("p", "dense", 2.91)])
+    )
+    data = of(tmp_path)
+    assert [row.drop_points for row in data.rows] == [None, None]
+    assert [row.selection for row in data.rows] == ["source", "oracle"]
+    why = "its step was selected by oracle, that of its dense artifact dense by source"
+    assert any(why in text for text in data.warnings)
+    mark = "oracle selection: the target picked the step"
+    assert mark in data.headline
+    assert mark in markdown(data)
+    assert "oracle selection</span>" in html(data)
+    runs.write_artifact(tmp_path / "dense-oracle", dg=oracle)
+    assert of(tmp_path).models[-1].drop_points == pytest.approx(0.0)
+
+
+def _scored_artifact(path: Path, ratio: float, right: float) -> Predictions:
+    """An artifact with the predictions that its result comes from."""
+    found = predictions(seed=int(10 * ratio), right=right, n=90)
+    made = runs.record(ratio=ratio, dg=dg_result(found, "source"))
+    facts = found.facts.model_copy(update={"weights_sha256": made.weights_sha256})
+    found = replace(found, facts=facts)
+    write_predictions(found, runs.write_artifact(path, made) / PREDICTIONS_FILE)
+    return found
+
+
+def test_drop_has_an_interval_where_predictions_are_kept(tmp_path: Path) -> None:
+    dense = _scored_artifact(tmp_path / "dense", 0.0, 0.9)
+    pruned = _scored_artifact(tmp_path / "pruned", 0.5, 0.6)
+    data = of(tmp_path)
+    drop = compare(pruned, dense, against="dense")
+    row = data.rows[1]
+    assert row.drop_points == pytest.approx(drop.points)
+    assert (row.drop_ci95, row.flipped) == (drop.ci95, drop.flipped)
+    assert row.worst_domain in pruned.domains
+    assert (row.seed, row.fingerprint) == (0, pruned.facts.weights_sha256)
+    assert f"{drop.flipped:.1f} % flipped" in markdown(data)
+    assert f"{drop.flipped:.1f} % flipped" in html(data)
+    assert data.warnings == []
+
+
+def test_predictions_of_other_weights_or_images_are_refused(tmp_path: Path) -> None:
+    dense = _scored_artifact(tmp_path / "dense", 0.0, 0.9)
+    _scored_artifact(tmp_path / "pruned", 0.5, 0.6)
+    path = tmp_path / "pruned" / PREDICTIONS_FILE
+    for content, message in (
+        (to_bytes(dense), "other weights than the artifact's"),
+        (b"no tensors", "not a readable safetensors file"),
+    ):
+        path.write_bytes(content)
+        data = of(tmp_path)
+        assert any(message in text for text in data.warnings)
+        assert data.rows[1].drop_points is not None
+        assert data.rows[1].drop_ci95 is None
 
 
 def test_accuracy_is_not_carried_over_to_int8(tmp_path: Path) -> None:

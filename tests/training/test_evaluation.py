@@ -3,18 +3,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 from toy_domains import CLASSES, MODEL, SIZE, write_toy_domains
 
-from edgeprune.domains import DomainDataset, leave_one_out, open_dataset
+from edgeprune.domains import DomainDataset, data_facts, leave_one_out, open_dataset, single_source
+from edgeprune.drop import compare
 from edgeprune.errors import ModelError, UsageError
 from edgeprune.model import DenseOptions, Model, create
+from edgeprune.predictions import read_predictions
 from edgeprune.progress import SilentProgress
 from edgeprune.schema import ArtifactRecord, DataFacts, Made, SplitFacts
 from edgeprune.training import choose_split, evaluate, open_onnx
-from edgeprune.training.evaluation import wilson
+from edgeprune.training.evaluation import Tally, mean_interval, wilson
 
 PREPROCESS = {
     "img_size": SIZE,
@@ -77,9 +80,60 @@ def test_every_domain_is_scored_on_its_own_part(model: Model, dataset: DomainDat
     assert dg.target_accuracy == dg.domains["dusk"].accuracy
     sources = [dg.domains["day"].accuracy, dg.domains["night"].accuracy]
     assert dg.source_val_accuracy == pytest.approx(sum(sources) / 2)
-    assert evaluate(model, dataset, split, batch_size=64).dg == dg
+    other = evaluate(model, dataset, split, batch_size=64).dg
+    assert other.calibration_error == pytest.approx(dg.calibration_error, abs=1e-3)
+    assert other.model_copy(update={"calibration_error": dg.calibration_error}) == dg
     with pytest.raises(UsageError, match="batch size 0"):
         evaluate(model, dataset, split, batch_size=0)
+
+
+def test_one_source_is_scored_on_every_other_domain(model: Model, dataset: DomainDataset) -> None:
+    split = single_source(dataset, "day")
+    dg = evaluate(model, dataset, split, batch_size=7).dg
+    assert (dg.target, dg.targets, dg.sources) == ("all but day", ["dusk", "night"], ["day"])
+    assert {name: found.n for name, found in dg.domains.items()} == {
+        "day": 6,
+        "dusk": 30,
+        "night": 30,
+    }
+    accuracies = [dg.domains[name].accuracy for name in ("dusk", "night")]
+    assert dg.target_accuracy == pytest.approx(sum(accuracies) / 2)
+    assert dg.source_val_accuracy == dg.domains["day"].accuracy
+    assert dg.target_n == 60
+
+
+def test_drop_against_a_dense_model_and_the_predictions_that_it_comes_from(
+    model: Model, dataset: DomainDataset, tmp_path: Path
+) -> None:
+    other = create(MODEL, DenseOptions(num_classes=3, img_size=SIZE, pretrained=False, seed=1))
+    split = leave_one_out(dataset, "dusk", by="group")
+    kept = tmp_path / "p.safetensors"
+    result = evaluate(model, dataset, split, dense=other, against="other", output=kept)
+    reference = evaluate(other, dataset, split, output=tmp_path / "other.safetensors")
+    drop = result.drop
+    assert drop is not None
+    assert drop.points == pytest.approx(result.dg.target_accuracy - reference.dg.target_accuracy)
+    assert (drop.against, drop.resampled, drop.n) == ("other", "group", result.dg.target_n)
+    stored = [read_predictions(path) for path in (kept, tmp_path / "other.safetensors")]
+    assert compare(*stored, against="other") == drop
+    assert (result.seed, result.fingerprint) == (None, None)
+    made = Made(command="finetune", options={"selection": "oracle"}, seed=0, versions={})
+    oracle = Model(model.module, model.record.model_copy(update={"made": [made]}))
+    with pytest.raises(UsageError, match="selected by oracle, that of 'other' by None"):
+        evaluate(oracle, dataset, split, dense=other, against="other")
+
+
+def test_interval_of_a_mean_covers_it_at_the_stated_rate() -> None:
+    generator = np.random.default_rng(0)
+    shares, sizes = np.array([0.9, 0.6, 0.75]), np.array([40, 150, 80])
+    covered = 0
+    for _ in range(1000):
+        correct = generator.binomial(sizes, shares)
+        found = [Tally(int(c), int(n)).with_interval() for c, n in zip(correct, sizes, strict=True)]
+        low, high = mean_interval(found)
+        covered += low <= 100 * shares.mean() <= high
+    assert 930 <= covered <= 975
+    assert mean_interval(found[:1]) == pytest.approx(found[0].ci95)
 
 
 def _constant_onnx(path: Path, metadata: dict[str, str], batch: int | str = "batch") -> Path:
@@ -170,6 +224,21 @@ def test_scores_that_training_may_have_seen_are_marked(
         choose_split(dataset, record, progress=progress, **options)
         assert len(progress.lines) == 1
         assert expected in progress.lines[0]
+
+
+def test_split_follows_single_source_training(model: Model, dataset: DomainDataset) -> None:
+    split = single_source(dataset, "day")
+    made = Made(
+        command="finetune", options={}, seed=0, data=data_facts(dataset, split, 1), versions={}
+    )
+    record = model.record.model_copy(update={"made": [made]})
+    progress = Recorded()
+    assert choose_split(dataset, record, progress=progress) == split
+    # Never seen in training, so that leaving it out says the truth as well.
+    assert choose_split(dataset, record, target="dusk", progress=progress).targets == ["dusk"]
+    assert progress.lines == []
+    choose_split(dataset, record, source="night", progress=progress)
+    assert "with images of day" in progress.lines[0]
 
 
 def test_without_a_target_the_domains_are_named(model: Model, dataset: DomainDataset) -> None:

@@ -20,9 +20,12 @@ from edgeprune.errors import (
 )
 from edgeprune.files import sha256
 from edgeprune.model import DenseOptions, Model, create
+from edgeprune.predictions import PREDICTIONS_FILE, read_predictions
 from edgeprune.progress import SilentProgress
+from edgeprune.selection import selection_of
 from edgeprune.training import FinetuneSettings, evaluate, finetune
 from edgeprune.training import finetuning as module_under_test
+from edgeprune.training.evaluation import Tally, dg_result
 from edgeprune.training.trainer import Trainer
 
 FAST = FinetuneSettings(steps=6, batch_size=7, eval_every=2, checkpoint_every=1, lr=3e-4)
@@ -84,6 +87,14 @@ def test_learns_and_writes_what_was_learnt(
         assert torch.equal(value, before[name])
     loaded = artifact.load(tmp_path / "out")
     assert evaluate(loaded, dataset, split).dg == result.dg == loaded.record.dg
+    assert (result.seed, result.fingerprint) == (0, loaded.record.weights_sha256)
+    assert result.machine is not None
+    assert result.versions == loaded.record.made[-1].versions
+    kept = read_predictions(tmp_path / "out" / PREDICTIONS_FILE)
+    assert kept.facts.weights_sha256 == loaded.record.weights_sha256
+    assert dg_result(kept, "source") == result.dg
+    (tmp_path / "out" / PREDICTIONS_FILE).unlink()
+    assert artifact.load(tmp_path / "out").record == loaded.record
     assert loaded.record.class_names == list(dataset.classes)
     assert loaded.record.history == result.history
     (made,) = loaded.record.made
@@ -99,6 +110,8 @@ def test_same_seed_same_bytes_other_seed_others(
     finetune(model, dataset, split, FAST, output=tmp_path / "one")
     finetune(model, dataset, split, FAST, output=tmp_path / "two")
     assert _digest(tmp_path / "one") == _digest(tmp_path / "two")
+    kept = [(tmp_path / name / PREDICTIONS_FILE).read_bytes() for name in ("one", "two")]
+    assert kept[0] == kept[1]
     other = FinetuneSettings(**{**FAST.decisive(), "seed": 1})
     finetune(model, dataset, split, other, output=tmp_path / "three")
     assert sha256(tmp_path / "one/model.safetensors") != sha256(
@@ -109,7 +122,15 @@ def test_same_seed_same_bytes_other_seed_others(
     assert "seconds" not in text
 
 
-@pytest.mark.parametrize(("step", "method"), [(1, "update"), (3, "update"), (4, "evaluate")])
+@pytest.mark.parametrize(
+    ("step", "method", "selection"),
+    [
+        (1, "update", "source"),
+        (3, "update", "oracle"),
+        (3, "update", "last"),
+        (4, "evaluate", "source"),
+    ],
+)
 def test_resumed_run_ends_like_an_uninterrupted_one(
     model: Model,
     dataset: DomainDataset,
@@ -118,21 +139,25 @@ def test_resumed_run_ends_like_an_uninterrupted_one(
     monkeypatch: pytest.MonkeyPatch,
     step: int,
     method: str,
+    selection: str,
 ) -> None:
-    whole = finetune(model, dataset, split, FAST, output=tmp_path / "whole", teacher=model)
+    settings = FinetuneSettings(
+        **{**FAST.decisive(), "selection": selection}, checkpoint_every=FAST.checkpoint_every
+    )
+    whole = finetune(model, dataset, split, settings, output=tmp_path / "whole", teacher=model)
     arguments = {"output": tmp_path / "parts" / "out", "teacher": model}
     # checkpoint_every 100: only what the interruption itself writes can be resumed from
-    rare = FinetuneSettings(**FAST.decisive(), checkpoint_every=100)
+    rare = FinetuneSettings(**settings.decisive(), checkpoint_every=100)
     with monkeypatch.context() as patch:
         _stop_at(patch, step, method)
         with pytest.raises(KeyboardInterrupt):
             finetune(model, dataset, split, rare, **arguments)
     assert _leftovers(tmp_path / "parts" / "out") == ["out.resume"]
     with pytest.raises(OutputError, match="interrupted run") as caught:
-        finetune(model, dataset, split, FAST, **arguments)
+        finetune(model, dataset, split, settings, **arguments)
     assert caught.value.hint == "--resume continues it, --force starts over"
     progress = Recorded()
-    parts = finetune(model, dataset, split, FAST, resume=True, progress=progress, **arguments)
+    parts = finetune(model, dataset, split, settings, resume=True, progress=progress, **arguments)
     assert progress.lines[0] == f"resuming after step {step} of 6"
     assert _digest(tmp_path / "parts" / "out") == _digest(tmp_path / "whole")
     assert parts.history == whole.history
@@ -307,6 +332,54 @@ def test_the_best_step_is_kept_not_the_last(
     assert first.source_val > last.source_val
     assert result.best_step == 10
     assert result.dg.source_val_accuracy == first.source_val
+
+
+def test_selection_decides_which_step_is_kept(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # What the evaluations find: source validation is best at step 2, the target at step 4.
+    found = iter([(90.0, 40.0), (80.0, 70.0), (70.0, 50.0)] * 3)
+
+    now: list[float] = []
+
+    def scripted(self: Trainer, stores: Any, progress: Any) -> list[Tally]:
+        if "night" not in stores:
+            now[:] = next(found)
+        return [Tally(int(now["night" in stores]), 100) for _ in stores]
+
+    monkeypatch.setattr(Trainer, "_tallies", scripted)
+    weights = {}
+    for selection, step in (("source", 2), ("oracle", 4), ("last", 6)):
+        settings = FinetuneSettings(**{**FAST.decisive(), "selection": selection})
+        result = finetune(model, dataset, split, settings, output=tmp_path / selection)
+        assert result.best_step == step
+        assert result.dg.selection == selection
+        weights[selection] = sha256(tmp_path / selection / "model.safetensors")
+        targets = [point.target for point in result.history]
+        assert targets == ([40.0, 70.0, 50.0] if selection == "oracle" else [None] * 3)
+        record = artifact.read_record(tmp_path / selection)
+        assert selection_of(record.made) == selection
+    assert len(set(weights.values())) == 3
+
+
+def test_what_the_target_picked_stays_marked(
+    model: Model, dataset: DomainDataset, split: Split, tmp_path: Path
+) -> None:
+    one = FinetuneSettings(steps=1, batch_size=4, selection="oracle")
+    finetune(model, dataset, split, one, output=tmp_path / "oracle")
+    progress = Recorded()
+    parent = artifact.load(tmp_path / "oracle")
+    again = FinetuneSettings(steps=1, batch_size=4)
+    result = finetune(
+        parent, dataset, split, again, output=tmp_path / "again", teacher=parent, progress=progress
+    )
+    assert result.dg.selection == "oracle"
+    marks = [line for line in progress.lines if "the target picked the step" in line]
+    assert [line.split(" was")[0] for line in marks] == ["note: the model", "note: the teacher"]
 
 
 def test_loss_that_is_not_finite_stops_the_run(

@@ -37,6 +37,7 @@ from edgeprune.training import FinetuneSettings
         {"swad_end_patience": 0},
         {"swad_tolerance": 0.9},
         {"precision": "fp8"},
+        {"selection": "target"},
         {"device": "tpu"},
         {"seed": -1},
     ],
