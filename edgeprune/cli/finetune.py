@@ -73,6 +73,7 @@ def command(
         from edgeprune.progress import TerminalProgress
         from edgeprune.training import FinetuneSettings, finetune
         from edgeprune.training.compute import open_device
+        from edgeprune.training.processes import open_processes
 
         settings = FinetuneSettings(
             steps=steps,
@@ -93,6 +94,7 @@ def command(
             seed=seed,
         )
         open_device(device, precision)
+        processes = open_processes(settings)
         dataset = open_dataset(data)
         if target is None:
             raise UsageError(
@@ -112,7 +114,8 @@ def command(
             force=force,
             progress=TerminalProgress(),
         )
-    show(result, json_, lambda console: _table(console, result))
+    if processes.is_main:
+        show(result, json_, lambda console: _table(console, result))
 
 
 def _table(console: Console, result: FinetuneResult) -> None:

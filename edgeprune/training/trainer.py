@@ -18,6 +18,7 @@ from edgeprune.training.compute import autocast
 from edgeprune.training.evaluation import Tally, pool, predictor, tally
 from edgeprune.training.objective import objective
 from edgeprune.training.optimiser import learning_rate, make_optimiser, set_learning_rate
+from edgeprune.training.processes import SINGLE, Processes
 from edgeprune.training.settings import FinetuneSettings
 
 Tensors = dict[str, torch.Tensor]
@@ -43,8 +44,11 @@ class Trainer:
         settings: FinetuneSettings,
         steps: int,
         device: torch.device,
+        processes: Processes = SINGLE,
     ) -> None:
+        self._processes = processes
         self.module = copy.deepcopy(module).to(device).train()
+        self._trained = processes.wrap(self.module)
         self._teacher = copy.deepcopy(teacher).to(device).eval() if teacher is not None else None
         self._settings = settings
         self.device = device
@@ -81,9 +85,10 @@ class Trainer:
         lr = learning_rate(self.step, self.steps, self._settings)
         set_learning_rate(self.optimiser, lr)
         # Whatever a model draws (dropout) depends on the step, not on what was drawn before.
-        torch.manual_seed(self._settings.seed * 1_000_003 + self.step)
+        seed = self._settings.seed * 1_000_003 + self.step
+        torch.manual_seed(seed + self._processes.seed_offset)
         loss = self._loss(images.to(self.device), labels.to(self.device))
-        value = loss.item()
+        value = self._processes.mean(loss.item())
         if not math.isfinite(value):
             raise CheckError(
                 f"the training loss became {value} at step {self.step + 1}",
@@ -130,7 +135,7 @@ class Trainer:
         self, stores: Mapping[str, ImageStore], progress: Progress, precision: str = "fp32"
     ) -> dict[str, Tally]:
         """Score the weights as they are, per domain."""
-        predict = predictor(self.module, precision)
+        predict = self._processes.predictor(predictor(self.module, precision))
         try:
             return {
                 domain: tally(predict, store, description=f"scoring {domain}", progress=progress)
@@ -145,7 +150,7 @@ class Trainer:
             if self._teacher is not None:
                 with torch.no_grad():
                     teacher_logits = self._teacher(images).float()
-            logits = self.module(images).float()
+            logits = self._trained(images).float()
         return objective(logits, labels, teacher_logits, self._settings)
 
     def _last_evaluated(self) -> int:
