@@ -67,6 +67,10 @@ class UnavailableError(EdgepruneError):
     exit_code = 3
 
 
+class PeerError(UnavailableError):
+    """Another process of the same run has ended."""
+
+
 def one_of(value: str, what: str, accepted: Iterable[Name]) -> Name:
     """Return ``value`` if it is accepted.
 

@@ -119,8 +119,18 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _interrupted() -> int:
-    print("interrupted", file=sys.stderr)
+    if _talks():
+        print("interrupted", file=sys.stderr)
     return INTERRUPTED
+
+
+def _talks() -> bool:
+    """Tell whether this process shows what went wrong, of those that a launcher started."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return True
+    from edgeprune.training.processes import reports_errors
+
+    return reports_errors()
 
 
 def _usage_error(error: Any) -> int:
@@ -141,6 +151,8 @@ def _failed(message: str, hint: str | None, code: int) -> int:
         import traceback
 
         traceback.print_exc()
+    if not _talks():
+        return code
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)

@@ -123,6 +123,7 @@ def command(
         from edgeprune.progress import TerminalProgress
         from edgeprune.training import finetune
         from edgeprune.training.compute import open_device
+        from edgeprune.training.processes import open_processes
         from edgeprune.training.recipes import NONE, load_recipe
 
         chosen = load_recipe(recipe) if recipe else NONE
@@ -150,6 +151,7 @@ def command(
             seed=seed,
         )
         open_device(settings.device, settings.precision)
+        processes = open_processes(settings)
         dataset = open_dataset(data)
         divided = divide(dataset, target=target, source=source, by=split, seed=seed)
         dense = DenseOptions(num_classes, img_size, pretrained, weights, seed)
@@ -164,7 +166,8 @@ def command(
             force=force,
             progress=TerminalProgress(),
         )
-    show(result, json_, lambda console: _table(console, result))
+    if processes.is_main:
+        show(result, json_, lambda console: _table(console, result))
 
 
 def _table(console: Console, result: FinetuneResult) -> None:

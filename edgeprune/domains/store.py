@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import PIL
 import torch
 from PIL import Image
@@ -18,6 +19,7 @@ from edgeprune.domains.transforms import (
     evaluation_view,
     filter_of,
     fit,
+    skip_view,
     training_view,
 )
 from edgeprune.images import Preprocess
@@ -54,15 +56,25 @@ class ImageStore:
         size = self.preprocess.img_size
         return self._stack([evaluation_view(self._image(i), size, self._filter) for i in indices])
 
-    def train_batch(self, indices: Iterable[int], generator: np.random.Generator) -> torch.Tensor:
+    def train_batch(
+        self,
+        indices: Sequence[int] | npt.NDArray[np.int64],
+        generator: np.random.Generator,
+        share: slice = slice(None),
+    ) -> torch.Tensor:
         """Return augmented images, normalised: float32 ``(batch, 3, size, size)``.
 
-        The same generator state gives the same batch.
+        The same generator state gives the same batch, and ``share`` of it the same images.
         """
         size = self.preprocess.img_size
-        return self._stack(
-            [training_view(self._image(i), size, self._filter, generator) for i in indices]
-        )
+        taken = range(len(indices))[share]
+        views = []
+        for slot, index in enumerate(indices):
+            if slot in taken:
+                views.append(training_view(self._image(index), size, self._filter, generator))
+            else:
+                skip_view(generator)
+        return self._stack(views)
 
     def _image(self, index: int) -> Image.Image:
         return Image.fromarray(self._pixels[int(index)])

@@ -75,6 +75,12 @@ def training_view(
     return view
 
 
+def skip_view(generator: np.random.Generator) -> None:
+    """Draw what :func:`training_view` draws, for an image that another process takes."""
+    blank = Image.new("RGB", (1, 1))
+    training_view(blank, 1, Image.Resampling.NEAREST, generator)
+
+
 def jitter(image: Image.Image, generator: np.random.Generator) -> Image.Image:
     """Change brightness, contrast and saturation by up to 30 %, and the hue, in random order."""
     brightness, contrast, saturation = generator.uniform(1 - JITTER, 1 + JITTER, 3)

@@ -61,10 +61,18 @@ class DomainBatches:
 
 
 class TrainingImages:
-    """Augmented training batches of the source domains, by step."""
+    """Augmented training batches of the source domains, by step, or ``share`` of each."""
 
-    def __init__(self, store: ImageStore, sizes: Sequence[int], batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        store: ImageStore,
+        sizes: Sequence[int],
+        batch_size: int,
+        seed: int,
+        share: slice = slice(None),
+    ) -> None:
         self._store = store
+        self._share = share
         self._seed = seed
         self._batches = DomainBatches(sizes, batch_size, seed)
 
@@ -72,8 +80,8 @@ class TrainingImages:
         """Return images ``(batch, 3, size, size)`` and labels ``(batch,)`` of a step."""
         indices = self._batches.indices(step)
         generator = np.random.default_rng([self._seed, AUGMENTATION, step])
-        images = self._store.train_batch(indices, generator)
-        return images, self._store.labels[torch.from_numpy(indices)]
+        images = self._store.train_batch(indices, generator, self._share)
+        return images, self._store.labels[torch.from_numpy(indices[self._share])]
 
 
 def pooled(domains: Mapping[str, Sequence[Sample]]) -> tuple[list[Sample], list[int]]:

@@ -21,7 +21,7 @@ from edgeprune.domains import (
     warn_of_duplicates,
 )
 from edgeprune.environment import artifact_versions
-from edgeprune.errors import CheckError, ModelError
+from edgeprune.errors import CheckError, ModelError, PeerError
 from edgeprune.files import check_output_directory
 from edgeprune.model import Model, check_classes
 from edgeprune.predictions import Predictions
@@ -35,7 +35,8 @@ from edgeprune.training.compute import open_device, repeatable
 from edgeprune.training.evaluation import dg_result, machine_facts
 from edgeprune.training.held_out import warn_of_leaks
 from edgeprune.training.mixup import mixup
-from edgeprune.training.resume import open_resume
+from edgeprune.training.processes import Processes, open_processes
+from edgeprune.training.resume import check_same_run, open_resume
 from edgeprune.training.settings import FinetuneSettings
 from edgeprune.training.stochastic_depth import set_drop_path
 from edgeprune.training.teacher_memory import TeacherMemory
@@ -63,6 +64,9 @@ def finetune(
     interrupted run continues from there and ends with the same weights as one that was never
     interrupted.
 
+    Where a launcher started several processes, each calls this with the same arguments and trains
+    on its share of every batch; the main one writes.
+
     Args:
         model: the dense or pruned model.
         dataset: the images; their classes must be the model's.
@@ -81,46 +85,61 @@ def finetune(
         DataError: if an image cannot be read.
         UnavailableError: if the device or precision is not available here.
         OutputError: if ``output`` cannot be written, or an interrupted run is in the way.
-        UsageError: if the interrupted run was another one.
+        UsageError: if the interrupted run was another one, or the batch size does not divide
+            over the processes.
+        PeerError: if another process of the run has ended.
         CheckError: if the loss is not finite.
     """
     settings = settings or FinetuneSettings()
     device = open_device(settings.device, settings.precision)
-    check_output_directory(output, force=force)
+    processes = open_processes(settings)
+    progress = progress if processes.is_main else SILENT
+    processes.from_main(lambda: check_output_directory(output, force=force))
     check_classes(model, dataset.classes)
     _check_teacher(model, teacher, dataset)
-    directory = open_resume(output, resume=resume, force=force)
+    directory = processes.from_main(lambda: open_resume(output, resume=resume, force=force))
     warn_of_leaks(model.record, dataset, split, "the model", progress)
     if teacher is not None:
         warn_of_leaks(teacher.record, dataset, split, "the teacher", progress)
     warn_of_duplicates(split, progress)
-    job = _Job(model, teacher, dataset, split, settings)
+    job = _Job(model, teacher, dataset, split, settings, processes)
+    check_same_run(processes, job.identity)
     steps = settings.total_steps(job.images)
-    trainer = Trainer(model.module, teacher.module if teacher else None, settings, steps, device)
-    if teacher_memory is not None:
+    trainer = Trainer(
+        model.module,
+        teacher.module if teacher else None,
+        settings,
+        steps,
+        processes.device(device),
+        processes,
+    )
+    if teacher_memory is not None and processes.count == 1:
         trainer.memory = job.teacher_memory(teacher_memory)
     ends = families.of(model.record.model).branch_ends(trainer.module)
     set_drop_path(trainer.module, ends, settings.drop_path)
     clock = _Clock()
-    if resume and directory.exists():
-        clock.before = directory.read(trainer, job.identity)
+    if resume and processes.from_main(directory.exists):
+        clock.before = directory.read(trainer, job.identity, processes)
         progress.say(f"resuming after step {trainer.step} of {steps}")
     elif resume:
         progress.say("nothing to resume: starting at step 1")
 
     def checkpoint() -> None:
-        directory.write(trainer, job.identity, clock.seconds())
+        if processes.is_main:
+            directory.write(trainer, job.identity, clock.seconds())
 
     try:
-        with _kept_when_interrupted(trainer, checkpoint):
+        with _kept_when_interrupted(trainer, checkpoint), processes.peers():
             predictions = _train_and_score(job, trainer, checkpoint, progress)
             if trainer.memory:
                 trainer.memory.save()
-            record = _write(job, trainer, predictions, output, force=force)
+            record = processes.from_main(
+                lambda: _write(job, trainer, predictions, output, force=force)
+            )
     except CheckError:
-        directory.remove()
+        processes.from_main(directory.remove)
         raise
-    directory.remove()
+    processes.from_main(directory.remove)
     averaged = trainer.average.steps
     return FinetuneResult(
         artifact=str(output),
@@ -163,7 +182,9 @@ class _Job:
         dataset: DomainDataset,
         split: Split,
         settings: FinetuneSettings,
+        processes: Processes,
     ) -> None:
+        self.processes = processes
         self.model = model
         self.dataset = dataset
         self.split = split
@@ -204,12 +225,13 @@ class _Job:
     def training_batches(self, progress: Progress) -> Callable[[int], Batch]:
         samples, sizes = pooled(self.split.train)
         store = load_images(samples, self.model.preprocess, progress=progress)
-        alpha, seed = self.settings.mixup, self.settings.seed
-        images = TrainingImages(store, sizes, self.settings.batch_size, seed)
-        if not alpha:
+        settings, classes = self.settings, len(self.dataset.classes)
+        images = TrainingImages(
+            store, sizes, settings.batch_size, settings.seed, self.processes.share
+        )
+        if not settings.mixup:
             return images.batch
-        classes = len(self.dataset.classes)
-        return lambda step: mixup(*images.batch(step), classes, alpha, seed, step)
+        return lambda step: mixup(*images.batch(step), classes, settings.mixup, settings.seed, step)
 
     def validation_stores(self, progress: Progress) -> dict[str, ImageStore]:
         return {
@@ -273,7 +295,7 @@ def _kept_when_interrupted(trainer: Trainer, checkpoint: Callable[[], None]) -> 
     """Write the state if the run is interrupted; in the middle of an update the last one stays."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, PeerError):
         if trainer.consistent and trainer.step > 0:
             checkpoint()
         raise

@@ -19,6 +19,7 @@ from edgeprune.errors import ArtifactError, OutputError, UsageError
 from edgeprune.files import output_file, write_text
 from edgeprune.schema import Document, HistoryPoint, read_document
 from edgeprune.training.averaging import Tensors, weights
+from edgeprune.training.processes import SINGLE, Processes
 from edgeprune.training.trainer import Trainer
 
 STATE_FILE = "state.json"
@@ -92,21 +93,27 @@ class ResumeDirectory:
             if path.name not in (STATE_FILE, tensors, best, *averages.values()):
                 path.unlink()
 
-    def read(self, trainer: Trainer, identity: dict[str, Any]) -> float:
+    def read(
+        self, trainer: Trainer, identity: dict[str, Any], processes: Processes = SINGLE
+    ) -> float:
         """Put ``trainer`` into the state that was written; return the seconds spent so far.
+
+        The main process reads, since others may be on hosts that do not have the files.
 
         Raises:
             UsageError: if the state is that of another run, naming the first difference.
             ArtifactError: if it is damaged.
         """
-        state = read_document(self.path / STATE_FILE, ResumeState, ArtifactError)
-        _check_identity(state.identity, identity)
-        _restore(trainer, read_tensors(self.path / state.tensors))
+        state, running, best, averages = processes.from_main(lambda: self._load(identity))
+        _restore(trainer, running)
         if state.best is not None:
-            trainer.best = self._read_weights(state.best, trainer)
-        averages = {s: self._read_weights(name, trainer) for s, name in state.averages.items()}
+            check_tensors(best, trainer.module.state_dict(), str(self.path / state.best))
+            trainer.best = best
+        for name, tensors in averages.items():
+            check_tensors(tensors, trainer.module.state_dict(), str(self.path / name))
         if averages:
-            trainer.average.restore(averages, state.history)
+            by_segment = {s: averages[name] for s, name in state.averages.items()}
+            trainer.average.restore(by_segment, state.history)
         trainer.scaler.load_state_dict(state.scaler)
         trainer.step = state.step
         trainer.history = list(state.history)
@@ -120,10 +127,14 @@ class ResumeDirectory:
         if not (self.path / name).exists():
             _write_tensors(self.path / name, tensors)
 
-    def _read_weights(self, name: str, trainer: Trainer) -> Tensors:
-        tensors = read_tensors(self.path / name)
-        check_tensors(tensors, trainer.module.state_dict(), str(self.path / name))
-        return tensors
+    def _load(
+        self, identity: dict[str, Any]
+    ) -> tuple[ResumeState, Tensors, Tensors, dict[str, Tensors]]:
+        state = read_document(self.path / STATE_FILE, ResumeState, ArtifactError)
+        _check_identity(state.identity, identity)
+        best = read_tensors(self.path / state.best) if state.best is not None else {}
+        averages = {name: read_tensors(self.path / name) for name in state.averages.values()}
+        return state, read_tensors(self.path / state.tensors), best, averages
 
 
 def open_resume(output: Path, *, resume: bool, force: bool) -> ResumeDirectory:
@@ -178,15 +189,39 @@ def _restore(trainer: Trainer, tensors: Tensors) -> None:
             trainer.optimiser.state[parameter] = state
 
 
+def check_same_run(processes: Processes, identity: dict[str, Any]) -> None:
+    """Check that every process is about to do the same run as the main one.
+
+    Raises:
+        UsageError: naming the first difference, such as other images on another host.
+    """
+    main = processes.from_main(lambda: identity)
+    found = _difference(main, identity)
+    if found is not None:
+        key, there, here = found
+        raise UsageError(
+            f"the processes do not do the same run: {key} is {there!r} in process 0,"
+            f" {here!r} in process {processes.rank}"
+        )
+
+
 def _check_identity(before: dict[str, Any], now: dict[str, Any]) -> None:
+    found = _difference(before, now)
+    if found is not None:
+        key, old, new = found
+        raise UsageError(
+            f"the interrupted run cannot be resumed: {key} was {old!r}, now it is {new!r}",
+            hint=f"repeat the command as it was, or {START_OVER}",
+        )
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return the first key whose values differ, with both values."""
     old, new = _flat(before), _flat(now)
     for key in [*new, *(key for key in old if key not in new)]:
         if old.get(key) != new.get(key):
-            raise UsageError(
-                f"the interrupted run cannot be resumed: {key} was {old.get(key)!r},"
-                f" now it is {new.get(key)!r}",
-                hint=f"repeat the command as it was, or {START_OVER}",
-            )
+            return key, old.get(key), new.get(key)
+    return None
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

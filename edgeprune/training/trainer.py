@@ -22,6 +22,7 @@ from edgeprune.training.compute import autocast
 from edgeprune.training.evaluation import Tally, logits_of, pool, predictor, tally_of
 from edgeprune.training.objective import objective
 from edgeprune.training.optimiser import learning_rate, make_optimiser, set_learning_rate
+from edgeprune.training.processes import SINGLE, Processes
 from edgeprune.training.settings import FinetuneSettings
 from edgeprune.training.swad import Patience, Swad
 from edgeprune.training.teacher_memory import TeacherMemory
@@ -50,8 +51,11 @@ class Trainer:
         settings: FinetuneSettings,
         steps: int,
         device: torch.device,
+        processes: Processes = SINGLE,
     ) -> None:
+        self._processes = processes
         self.module = copy.deepcopy(module).to(device).train()
+        self._trained = processes.wrap(self.module)
         self._teacher = copy.deepcopy(teacher).to(device).eval() if teacher is not None else None
         self._settings = settings
         self.device = device
@@ -104,9 +108,10 @@ class Trainer:
         lr = learning_rate(self.step, self.steps, self._settings)
         set_learning_rate(self.optimiser, lr)
         # Whatever a model draws (dropout) depends on the step, not on what was drawn before.
-        torch.manual_seed(self._settings.seed * 1_000_003 + self.step)
+        seed = self._settings.seed * 1_000_003 + self.step
+        torch.manual_seed(seed + self._processes.seed_offset)
         loss = self._loss(images.to(self.device), labels.to(self.device))
-        value = loss.item()
+        value = self._processes.mean(loss.item())
         if not math.isfinite(value):
             raise CheckError(
                 f"the training loss became {value} at step {self.step + 1}",
@@ -172,7 +177,8 @@ class Trainer:
         module: nn.Module | None = None,
     ) -> dict[str, Logits]:
         """Return the answers of the weights as they are, or of another module, per domain."""
-        predict = predictor(self.module if module is None else module, precision)
+        scored = self.module if module is None else module
+        predict = self._processes.predictor(predictor(scored, precision))
         try:
             return {
                 domain: logits_of(
@@ -192,7 +198,7 @@ class Trainer:
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         with autocast(self.device, self._settings.precision):
             teacher_logits = self._taught(images)
-            logits = self.module(images).float()
+            logits = self._trained(images).float()
         return objective(logits, labels, teacher_logits, self._settings)
 
     def _taught(self, images: torch.Tensor) -> torch.Tensor | None:
