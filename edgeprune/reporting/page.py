@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from edgeprune.errors import UnavailableError
 from edgeprune.reporting import wording
+from edgeprune.reporting.canvas import DARK, HINT, LIGHT, NARROW, WIDE
 from edgeprune.reporting.document import LayerWidth, ReportData, ReportModel, ReportRow
 from edgeprune.reporting.panels import Panel, build_panels
-from edgeprune.reporting.plot import DARK, HINT, LIGHT, NARROW, WIDE, draw
+from edgeprune.reporting.plot import draw
 
 FEW_MODELS = 2
 DIM_TITLES = {"embed": "embedding", "mlp": "MLP neurons", "heads": "heads", "head_dim": "head dims"}
@@ -91,7 +92,7 @@ def _uri(svg: str) -> str:
 
 
 def _not_drawn(rows: Sequence[ReportRow], panels: Sequence[Panel]) -> list[str]:
-    drawn = {point.row.label for panel in panels for point in panel.points}
+    drawn = {point.name for panel in panels for point in panel.points}
     found = {}
     for row in rows:
         if row.label in drawn:
