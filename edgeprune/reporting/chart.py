@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from edgeprune.reporting.document import Interval
 
 MIN_FRONT_POINTS = 3
+LABEL_CHARACTERS = 30
+WIDE_SPAN = 20.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,12 @@ class Chart:
     points: tuple[Point, ...]
 
     @property
+    def is_wide(self) -> bool:
+        """Tell whether x spans so much that only a logarithmic axis shows all of it."""
+        xs = [point.x for point in self.points]
+        return min(xs) > 0 and max(xs) / min(xs) > WIDE_SPAN
+
+    @property
     def series(self) -> list[str]:
         """The series in the plot, in order."""
         return list(dict.fromkeys(point.series for point in self.points))
@@ -76,6 +84,6 @@ def _in_words(point: Point) -> str:
     return f"{model}{point.label}: {speed}, {accuracy}."
 
 
-def shorten(text: str, characters: int = 30) -> str:
+def shorten(text: str) -> str:
     """Cut a text that would not fit into a plot."""
-    return text if len(text) <= characters else text[: characters - 1] + "…"
+    return text if len(text) <= LABEL_CHARACTERS else text[: LABEL_CHARACTERS - 1] + "…"

@@ -73,8 +73,21 @@ def _limits(axes: Axes, chart: Chart) -> None:
     xs = [x for p in chart.points for x in (p.x, *(p.x_range or ()))]
     ys = [y for p in chart.points for y in (p.y, *(p.y_range or ()))]
     wide, high = max(max(xs) - min(xs), 0.2), max(max(ys) - min(ys), 2.0)
-    axes.set_xlim(max(0.0, min(xs) - 0.14 * wide), max(xs) + 0.16 * wide)
+    if chart.is_wide:
+        _logarithmic(axes, min(xs), max(xs))
+    else:
+        axes.set_xlim(max(0.0, min(xs) - 0.14 * wide), max(xs) + 0.16 * wide)
     axes.set_ylim(min(ys) - 0.12 * high, max(ys) + 0.14 * high)
+
+
+def _logarithmic(axes: Axes, low: float, high: float) -> None:
+    margin = (high / low) ** 0.15
+    axes.set_xscale("log")
+    axes.set_xlim(low / margin, high * margin)
+    ticks = [m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5)]
+    shown = [tick for tick in ticks if low / margin <= tick <= high * margin]
+    axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
+    axes.minorticks_off()
 
 
 def _legend(figure: Any, chart: Chart, theme: Theme) -> None:
