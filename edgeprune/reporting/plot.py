@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKER_RADIUS = 5.5
+MANY_TICKS_SPAN = 100.0
 
 
 def draw(chart: Chart, theme: Theme, shape: Shape) -> str:
@@ -84,7 +85,8 @@ def _logarithmic(axes: Axes, low: float, high: float) -> None:
     margin = (high / low) ** 0.15
     axes.set_xscale("log")
     axes.set_xlim(low / margin, high * margin)
-    ticks = [m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5)]
+    multiples = (1, 2, 5) if high / low < MANY_TICKS_SPAN else (1, 3)
+    ticks = [multiple * 10.0**power for power in range(-3, 7) for multiple in multiples]
     shown = [tick for tick in ticks if low / margin <= tick <= high * margin]
     axes.set_xticks(shown, [f"{tick:g}" for tick in shown])
     axes.minorticks_off()

@@ -17,6 +17,7 @@ from edgeprune.reporting.sweep.document import SweepReport, TrialLine
 from edgeprune.reporting.sweep.failures import progress as progress_of
 from edgeprune.reporting.sweep.headline import headline
 from edgeprune.reporting.sweep.latex import latex
+from edgeprune.reporting.sweep.page import html
 from edgeprune.reporting.sweep.rows import build_rows
 from edgeprune.reporting.sweep.text import csv_text, markdown
 from edgeprune.reporting.sweep.timing import speeds_by_fingerprint
@@ -27,6 +28,7 @@ from edgeprune.schema import ArtifactRecord
 from edgeprune.sweeping.store import STORE_FILE, Results, read_store
 
 WRITERS: dict[str, Callable[[SweepReport], str]] = {
+    ".html": html,
     ".tex": latex,
     ".md": markdown,
     ".csv": csv_text,
