@@ -1,4 +1,4 @@
-"""``edgeprune report``: speed-up against accuracy on the unseen domain, as a page or a table."""
+"""``edgeprune report``: speed-up against accuracy on the unseen domain, of runs or of a sweep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeprune.cli.render import quiet_stdout, show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgeprune.reporting import ReportData
+    from edgeprune.reporting import ReportData, SweepReport
 
 
 @app.command("report")
@@ -23,13 +23,16 @@ def report_command(
         typer.Argument(
             metavar="RUN...",
             help="Artifact directories, folders that hold artifacts or bench.json files, or"
-            " bench.json files.",
+            " bench.json files; or one directory of a sweep, also while it runs.",
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="By extension: .html, .md, .csv or .json."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="By extension: .html, .md, .csv or .json; of a sweep also .tex.",
         ),
     ],
     title: Annotated[str | None, typer.Option("--title", help="Heading of the report.")] = None,
@@ -38,10 +41,17 @@ def report_command(
     """Put measured speed-up against accuracy on the unseen domain."""
     with quiet_stdout():
         from edgeprune.progress import TerminalProgress
-        from edgeprune.reporting import report
+        from edgeprune.reporting import find_store, report, report_sweep
 
-        data = report(runs, output, title=title, progress=TerminalProgress())
-    show(data, json_, lambda console: _print(console, data, output))
+        store = find_store(runs)
+        if store is not None:
+            sweep = report_sweep(store, output, title=title, progress=TerminalProgress())
+        else:
+            data = report(runs, output, title=title, progress=TerminalProgress())
+    if store is not None:
+        show(sweep, json_, lambda console: _print_sweep(console, sweep, output))
+    else:
+        show(data, json_, lambda console: _print(console, data, output))
 
 
 def _print(console: Console, data: ReportData, output: Path) -> None:
@@ -60,5 +70,33 @@ def _print(console: Console, data: ReportData, output: Path) -> None:
     console.print(table)
     for warning in data.warnings:
         console.print(Text(f"warning: {warning}"))
+    console.print(Text(data.headline))
+    console.print(Text(f"report: {output}"), soft_wrap=True)
+
+
+def _print_sweep(console: Console, data: SweepReport, output: Path) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgeprune.reporting.sweep.failures import failures
+    from edgeprune.reporting.sweep.tables import results
+
+    found = results(data)
+    table = Table()
+    for index, column in enumerate(found.columns):
+        table.add_column(
+            Text(column), justify="left" if index < found.texts else "right", overflow="fold"
+        )
+    for index, row in enumerate(found.rows):
+        if index in found.starts[1:]:
+            table.add_section()
+        table.add_row(*(Text(cell.text(), "bold" if cell.bold else "") for cell in row))
+    console.print(table)
+    console.print(Text(f"{'. '.join(found.caption)}."))
+    for text in failures(data):
+        console.print(Text(f"failed: {text}"))
+    for warning in data.warnings:
+        console.print(Text(f"warning: {warning}"))
+    console.print(Text(data.progress))
     console.print(Text(data.headline))
     console.print(Text(f"report: {output}"), soft_wrap=True)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
+from functools import partial
 
-from edgeprune.errors import UnavailableError
 from edgeprune.reporting import wording
 from edgeprune.reporting.document import LayerWidth, ReportData, ReportModel, ReportRow
 from edgeprune.reporting.panels import Panel, build_panels
-from edgeprune.reporting.plot import DARK, HINT, LIGHT, NARROW, WIDE, draw
+from edgeprune.reporting.picture import Picture, picture
+from edgeprune.reporting.plot import draw
+from edgeprune.reporting.template import render
 
 FEW_MODELS = 2
 DIM_TITLES = {"embed": "embedding", "mlp": "MLP neurons", "heads": "heads", "head_dim": "head dims"}
@@ -20,13 +19,10 @@ DIM_TITLES = {"embed": "embedding", "mlp": "MLP neurons", "heads": "heads", "hea
 
 @dataclass(frozen=True)
 class Figure:
-    """A panel and its four drawings as data URIs."""
+    """A panel and its drawings."""
 
     panel: Panel
-    wide_light: str
-    wide_dark: str
-    narrow_light: str
-    narrow_dark: str
+    picture: Picture
 
 
 @dataclass(frozen=True)
@@ -44,21 +40,12 @@ def html(data: ReportData) -> str:
     Raises:
         UnavailableError: if Jinja2 or matplotlib is missing.
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ImportError:
-        raise UnavailableError("an HTML report needs Jinja2", hint=HINT) from None
     panels, _ = build_panels(data.rows)
-    environment = Environment(
-        loader=PackageLoader("edgeprune.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         data=data,
-        figures=[_figure(panel) for panel in panels],
+        notes=data.notes,
+        figures=[Figure(panel, picture(partial(draw, panel))) for panel in panels],
         not_drawn=_not_drawn(data.rows, panels),
         scored=[model for model in data.models if model.dg is not None],
         domains=_domains(data.models),
@@ -67,33 +54,14 @@ def html(data: ReportData) -> str:
         oracle=any(model.dg and model.dg.selection == "oracle" for model in data.models),
         widths=[_width_table(model) for model in data.models if not model.is_dense],
         splits=_splits(data.models),
-        flat=lambda value: list(_flat(value)),
         common=_common_setting(data.rows),
-        w=wording,
         few=len(data.models) <= FEW_MODELS,
         dim_titles=DIM_TITLES,
-        minus=lambda text: re.sub(r"(?<![^ ])-(?=\d)", "−", text),
     )
-    return text + "\n"
-
-
-def _figure(panel: Panel) -> Figure:
-    return Figure(
-        panel,
-        wide_light=_uri(draw(panel, LIGHT, WIDE)),
-        wide_dark=_uri(draw(panel, DARK, WIDE)),
-        narrow_light=_uri(draw(panel, LIGHT, NARROW)),
-        narrow_dark=_uri(draw(panel, DARK, NARROW)),
-    )
-
-
-def _uri(svg: str) -> str:
-    # Fit for srcset, where a space ends the address: everything but these is percent-encoded.
-    return "data:image/svg+xml," + quote(svg, safe="/:;=()!*~@$?,")
 
 
 def _not_drawn(rows: Sequence[ReportRow], panels: Sequence[Panel]) -> list[str]:
-    drawn = {point.row.label for panel in panels for point in panel.points}
+    drawn = {point.name for panel in panels for point in panel.points}
     found = {}
     for row in rows:
         if row.label in drawn:
@@ -157,25 +125,3 @@ def _width_table(model: ReportModel) -> WidthTable:
         dims=dims,
         lines=[(name, [found.get(dim) for dim in dims]) for name, found in lines.items()],
     )
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Spell nested facts out as pairs of a dotted name and text."""
-    if isinstance(value, dict) and value:
-        for key, item in value.items():
-            yield from _flat(item, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for index, item in enumerate(value):
-            yield from _flat(item, f"{name}.{index}")
-    else:
-        yield name, _plain(value)
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | dict):
-        return ", ".join(_plain(item) for item in value) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)

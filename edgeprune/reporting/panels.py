@@ -5,26 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgeprune.reporting.chart import Chart, Point, in_words, shorten
 from edgeprune.reporting.document import ReportRow
 from edgeprune.reporting.wording import setting
 from edgeprune.selection import ORACLE
 
-MIN_FRONT_POINTS = 3
-
 
 @dataclass(frozen=True)
-class Point:
-    """One row as a point: speed-up and accuracy, its label in the plot, and its series."""
-
-    row: ReportRow
-    x: float
-    y: float
-    label: str
-    series: str
-
-
-@dataclass(frozen=True)
-class Panel:
+class Panel(Chart):
     """One plot: all its points share data set, target, split and measurement setting.
 
     ``metric`` is the one that all pruned points share and that their labels leave out.
@@ -34,25 +22,7 @@ class Panel:
     target: str
     split: str
     setting: str
-    baseline: str
     metric: str | None
-    points: tuple[Point, ...]
-
-    @property
-    def series(self) -> list[str]:
-        """The models in the plot, in order."""
-        return list(dict.fromkeys(point.series for point in self.points))
-
-    def front(self) -> list[Point]:
-        """Return the points that no other beats in both, by speed-up; few points have none."""
-        if len(self.points) < MIN_FRONT_POINTS:
-            return []
-        ordered = sorted(self.points, key=lambda point: (-point.x, -point.y))
-        found: list[Point] = []
-        for point in ordered:
-            if not found or point.y > found[-1].y:
-                found.append(point)
-        return found[::-1]
 
     def text(self) -> str:
         """Say in words what the plot shows: its alternative text."""
@@ -60,7 +30,7 @@ class Panel:
             f"Measured speed-up against accuracy on {self.target}, unseen in training"
             f" ({self.split}; {self.setting})."
         )
-        return " ".join([head, *(_in_words(point) for point in self.points)])
+        return f"{head} {in_words(self.points)}"
 
 
 def build_panels(rows: Sequence[ReportRow]) -> tuple[list[Panel], list[str]]:
@@ -109,11 +79,14 @@ def _panel(rows: Sequence[ReportRow]) -> Panel:
     keys = list(zip(series, names, strict=True))
     points = tuple(
         Point(
-            row=row,
+            name=row.label,
             x=row.speedup or 0.0,
             y=row.target_accuracy or 0.0,
             label=_label(row, key[1] if keys.count(key) == 1 else row.label),
             series=key[0],
+            x_range=row.speedup_ci95,
+            y_range=row.target_ci95,
+            hollow=bool(row.estimated or row.speedup_estimated),
         )
         for row, key in zip(rows, keys, strict=True)
     )
@@ -124,11 +97,12 @@ def _panel(rows: Sequence[ReportRow]) -> Panel:
     else:
         baseline = baselines[0] if len(baselines) == 1 else "its baseline"
     return Panel(
+        x_title=f"Measured speed-up over {shorten(baseline)} (×)",
+        y_title=f"Accuracy on {shorten(first.target or '')}, unseen (%)",
         dataset=first.dataset or "",
         target=first.target or "",
         split=f"split by {first.split}, seed {first.split_seed}{_marked(first)}",
         setting=setting(first),
-        baseline=baseline,
         metric=metric,
         points=points,
     )
@@ -146,15 +120,3 @@ def _common_metric(rows: Sequence[ReportRow]) -> str | None:
 
 def _label(row: ReportRow, name: str) -> str:
     return f"{name} (estimated)" if row.estimated or row.speedup_estimated else name
-
-
-def _in_words(point: Point) -> str:
-    row = point.row
-    speed = f"{point.x:.2f}x"
-    if row.speedup_ci95:
-        speed += f" ({row.speedup_ci95[0]:.2f} to {row.speedup_ci95[1]:.2f})"
-    accuracy = f"{point.y:.1f} %"
-    if row.target_ci95:
-        accuracy += f" ({row.target_ci95[0]:.1f} to {row.target_ci95[1]:.1f})"
-    model = f"{point.series}, " if point.series != point.label else ""
-    return f"{model}{point.label}: {speed}, {accuracy}."

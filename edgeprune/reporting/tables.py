@@ -42,21 +42,26 @@ def _columns(name: str) -> list[str]:
 def _cells(name: str, value: Any) -> list[Any]:
     if "ci95" in name:
         return list(value) if value is not None else ["", ""]
+    return [csv_cell(value)]
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value as a CSV cell; text that a spreadsheet would run is quoted."""
     if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return [f"'{value}"]
+        return f"'{value}"
     if isinstance(value, bool):
-        return ["true" if value else "false"]
-    return ["" if value is None else value]
+        return "true" if value else "false"
+    return "" if value is None else value
 
 
 def markdown(data: ReportData) -> str:
     """Return the headline, the notes and one table, for GitHub."""
-    lines = [f"# {_escape(data.title)}", "", f"**{_escape(data.headline)}**", ""]
+    lines = [f"# {escape(data.title)}", "", f"**{escape(data.headline)}**", ""]
     if data.headline_rule:
-        lines += [_escape(data.headline_rule), ""]
-    lines += [line for note in data.notes for line in (f"> **Note:** {_escape(note)}", "")]
-    lines += [line for text in data.warnings for line in (f"> **Warning:** {_escape(text)}", "")]
-    lines += _table(HEADER, [cells_of(row) for row in data.rows])
+        lines += [escape(data.headline_rule), ""]
+    lines += [line for note in data.notes for line in (f"> **Note:** {escape(note)}", "")]
+    lines += [line for text in data.warnings for line in (f"> **Warning:** {escape(text)}", "")]
+    lines += table_lines(HEADER, [[escape(cell) for cell in cells_of(row)] for row in data.rows])
     lines += ["", DEFINITIONS]
     return "\n".join(lines) + "\n"
 
@@ -133,10 +138,12 @@ def _bracket(text: str) -> str:
     return f" ({text})" if text else ""
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a Markdown table of cells that are escaped already."""
     lines = [f"| {' | '.join(header)} |", f"| {' | '.join('---' for _ in header)} |"]
-    return lines + [f"| {' | '.join(_escape(cell) for cell in row)} |" for row in rows]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Make any text Markdown text that shows as it stands, also in a table."""
     return re.sub(r"([\\`*\[\]<>|&~])", r"\\\1", text)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from edgeprune.environment import version_of
-from edgeprune.errors import OutputError, UsageError
-from edgeprune.files import check_parent_writable, write_text
+from edgeprune.files import write_text
 from edgeprune.progress import SILENT, Progress
 from edgeprune.reporting.collect import Collected, collect
 from edgeprune.reporting.document import BenchFacts, ReportData
 from edgeprune.reporting.models import build_models
+from edgeprune.reporting.output import check_output
 from edgeprune.reporting.page import html
 from edgeprune.reporting.panels import build_panels
+from edgeprune.reporting.printable import printable
 from edgeprune.reporting.rows import build_rows
 from edgeprune.reporting.tables import csv_text, markdown
 from edgeprune.reporting.wording import headline
@@ -69,14 +69,8 @@ def check_report_output(output: Path) -> None:
         UsageError: if the extension is none of ``.html``, ``.md``, ``.csv``, ``.json``.
         OutputError: if ``output`` is a directory or cannot be written.
     """
-    if output.is_dir():
-        raise OutputError(f"output {str(output)!r} is a directory; a file was expected")
-    if output.suffix.lower() not in WRITERS:
-        raise UsageError(
-            f"output {str(output)!r} has extension {output.suffix!r};"
-            f" accepted: {', '.join(WRITERS)}"
-        )
-    check_parent_writable(output)
+    tex = output.suffix.lower() == ".tex"
+    check_output(output, WRITERS, "LaTeX tables are made of a sweep's directory" if tex else None)
 
 
 def build(found: Collected, *, title: str, notes: Sequence[str] = ()) -> ReportData:
@@ -102,16 +96,4 @@ def build(found: Collected, *, title: str, notes: Sequence[str] = ()) -> ReportD
         ],
         versions={"edgeprune": version_of("edgeprune") or "unknown"},
     )
-    return ReportData.model_validate(_printable(data.model_dump(by_alias=True)))
-
-
-def _printable(value: Any) -> Any:
-    """Replace control, bidirectional and unpaired surrogate characters in all text."""
-    if isinstance(value, str):
-        spaced = " ".join(value.split()) if not value.isprintable() else value
-        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in spaced)
-    if isinstance(value, dict):
-        return {_printable(key): _printable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_printable(item) for item in value]
-    return value
+    return ReportData.model_validate(printable(data.model_dump(by_alias=True)))

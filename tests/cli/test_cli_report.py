@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "reporting"))
 import report_runs as runs
+import sweep_runs as sweeps
 
 from edgeprune.cli import main
 
@@ -70,3 +71,21 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert len([line for line in captured.err.splitlines() if line.startswith("error")]) == 1
     assert "Traceback" not in captured.err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_sweep_is_reported_by_its_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setenv("COLUMNS", "200")
+    root = sweeps.full_sweep(tmp_path / "sweep")
+    assert main(["report", str(root), "-o", str(tmp_path / "r.tex")]) == 0
+    out = capsys.readouterr().out
+    assert "168 of 168 trials done" in out
+    assert "3.3x faster at -1.2 points over 4 unseen domains" in out
+    assert r"\toprule" in (tmp_path / "r.tex").read_text(encoding="utf-8")
+    arguments = [str(root / "results.sqlite"), "-o", str(tmp_path / "r.json"), "--json"]
+    assert main(["report", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert json.loads(out)["schema"] == "edgeprune/sweep-report@1"
+    assert out == (tmp_path / "r.json").read_text(encoding="utf-8")

@@ -12,8 +12,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import report_runs as runs
+import sweep_runs as sweeps
 
-from edgeprune.reporting import report
+from edgeprune.reporting import report, report_sweep
+from edgeprune.sweeping.store import STORE_FILE
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -61,10 +63,22 @@ def browse(tmp_path: Path):
     return run
 
 
-@pytest.mark.parametrize("make", [runs.demo_runs, runs.sweep_runs])
+def page_of_runs(root: Path, page: Path) -> None:
+    report([runs.demo_runs(root)], page, notes=["quick run " + "x" * 300])
+
+
+def page_of_many_runs(root: Path, page: Path) -> None:
+    report([runs.sweep_runs(root)], page, notes=["quick run " + "x" * 300])
+
+
+def page_of_sweep(root: Path, page: Path) -> None:
+    report_sweep(sweeps.full_sweep(root) / STORE_FILE, page, title="sweep " + "x" * 300)
+
+
+@pytest.mark.parametrize("make", [page_of_runs, page_of_many_runs, page_of_sweep])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_page_fits_loads_nothing_and_logs_no_error(tmp_path: Path, browse, make, width) -> None:
-    report([make(tmp_path / "runs")], tmp_path / "page.html", notes=["quick run " + "x" * 300])
+    make(tmp_path / "runs", tmp_path / "page.html")
     (tmp_path / "frame.html").write_text(FRAME.format(width=width), encoding="utf-8")
     done = browse(tmp_path / "frame.html")
     found = re.search(r"<title>(\d+) (\d+) (\d+) (\d+)</title>", done.stdout)

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeprune.reporting.canvas import DARK, LIGHT, NARROW, WIDE
 from edgeprune.reporting.document import ReportRow
 from edgeprune.reporting.panels import build_panels
 from edgeprune.reporting.placement import Box, place
-from edgeprune.reporting.plot import DARK, LIGHT, NARROW, WIDE, draw
+from edgeprune.reporting.plot import draw
 
 
 def row(label: str, speedup: float, accuracy: float, **changes: object) -> ReportRow:

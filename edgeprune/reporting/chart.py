@@ -1,0 +1,89 @@
+"""Points in a plot of speed against accuracy, and which of them no other beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgeprune.reporting.document import Interval
+
+MIN_FRONT_POINTS = 3
+LABEL_CHARACTERS = 30
+WIDE_SPAN = 20.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One model: where it stands, how far its error bars reach, what it is called.
+
+    Attributes:
+        x: what pruning bought; more is better.
+        y: accuracy, percent.
+        x_range: ends of the horizontal error bar, or None.
+        y_range: ends of the vertical error bar, or None.
+        label: text in the plot.
+        series: what shares a colour and a marker.
+        name: what it is called outside the plot.
+        hollow: drawn hollow, since it is estimated.
+    """
+
+    x: float
+    y: float
+    label: str
+    series: str
+    name: str
+    x_range: Interval | None = None
+    y_range: Interval | None = None
+    hollow: bool = False
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Points that may be compared, and what the axes mean."""
+
+    x_title: str
+    y_title: str
+    points: tuple[Point, ...]
+
+    @property
+    def is_wide(self) -> bool:
+        """Tell whether x spans so much that only a logarithmic axis shows all of it."""
+        xs = [point.x for point in self.points]
+        return min(xs) > 0 and max(xs) / min(xs) > WIDE_SPAN
+
+    @property
+    def series(self) -> list[str]:
+        """The series in the plot, in order."""
+        return list(dict.fromkeys(point.series for point in self.points))
+
+    def front(self) -> list[Point]:
+        """Return the points that no other beats in both, by x; few points have none."""
+        if len(self.points) < MIN_FRONT_POINTS:
+            return []
+        ordered = sorted(self.points, key=lambda point: (-point.x, -point.y))
+        found: list[Point] = []
+        for point in ordered:
+            if not found or point.y > found[-1].y:
+                found.append(point)
+        return found[::-1]
+
+
+def in_words(points: Sequence[Point]) -> str:
+    """Say where the points stand: the alternative text of a plot."""
+    return " ".join(_in_words(point) for point in points)
+
+
+def _in_words(point: Point) -> str:
+    speed = f"{point.x:.2f}x"
+    if point.x_range:
+        speed += f" ({point.x_range[0]:.2f} to {point.x_range[1]:.2f})"
+    accuracy = f"{point.y:.1f} %"
+    if point.y_range:
+        accuracy += f" ({point.y_range[0]:.1f} to {point.y_range[1]:.1f})"
+    model = f"{point.series}, " if point.series != point.label else ""
+    return f"{model}{point.label}: {speed}, {accuracy}."
+
+
+def shorten(text: str) -> str:
+    """Cut a text that would not fit into a plot."""
+    return text if len(text) <= LABEL_CHARACTERS else text[: LABEL_CHARACTERS - 1] + "…"

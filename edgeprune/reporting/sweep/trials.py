@@ -1,0 +1,107 @@
+"""From the store to one line per trial: its result beside the dense one and its timings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgeprune.reporting.document import Interval
+from edgeprune.reporting.models import same_score
+from edgeprune.reporting.sweep.document import Speed, TrialLine
+from edgeprune.sweeping.results import Row, TrialResult
+
+# What picks the step of fine-tuning that is kept.
+SELECTION = "source"
+
+
+def trial_lines(
+    rows: Sequence[Row], speeds: Mapping[str, list[Speed]], data_fingerprints: Mapping[str, str]
+) -> list[TrialLine]:
+    """Return a line for each row of the store, in its order.
+
+    Args:
+        rows: what the store holds.
+        speeds: speed-ups by the fingerprint of the weights that were timed.
+        data_fingerprints: fingerprints of the data by trial id, where they are known.
+    """
+    dense = {
+        (row.key.model, row.key.target, row.key.seed): row.result
+        for row in rows
+        if row.key.kind == "dense" and row.result is not None
+    }
+    return [
+        TrialLine(
+            id=row.id,
+            state=row.state,
+            error=row.error,
+            **row.key.model_dump(),
+            data_fingerprint=data_fingerprints.get(row.id),
+            **_figures(row, dense.get((row.key.model, row.key.target, row.key.seed)), speeds),
+        )
+        for row in rows
+    ]
+
+
+def _figures(
+    row: Row, dense: TrialResult | None, speeds: Mapping[str, list[Speed]]
+) -> dict[str, Any]:
+    result = row.result
+    if row.state != "done" or result is None:
+        return {}
+    dg, seconds = result.dg, result.seconds
+    target = dg.domains.get(dg.target)
+    facts: dict[str, Any] = {
+        "target_accuracy": dg.target_accuracy,
+        "target_ci95": target.ci95 if target else None,
+        "target_n": target.n if target else None,
+        "source_val_accuracy": dg.source_val_accuracy,
+        "untuned_accuracy": result.untuned.target_accuracy if result.untuned else None,
+        "params": result.pruned.params,
+        "macs": result.pruned.macs,
+        "dense_params": result.dense.params,
+        "dense_macs": result.dense.macs,
+        "steps": result.steps,
+        "best_step": result.best_step,
+        "prune_s": seconds.prune,
+        "finetune_train_s": seconds.finetune.train,
+        "finetune_evaluate_s": seconds.finetune.evaluate,
+        "finetune_total_s": seconds.finetune.total,
+        "total_s": seconds.total,
+        "threads": result.threads,
+        "dataset": dg.dataset,
+        "split": dg.split.by,
+        "split_seed": dg.split.seed,
+        "holdout": dg.split.holdout,
+        "selection": SELECTION,
+        "artifact": result.artifact,
+        "fingerprint": result.fingerprint,
+        "domains": {name: domain.accuracy for name, domain in dg.domains.items()},
+        "machine": result.machine,
+        "versions": result.versions,
+        "speeds": speeds.get(result.fingerprint, []),
+        "history": result.history,
+    }
+    if row.key.kind == "pruned" and dense is not None:
+        points, ci95, flipped = _drop(result, dense)
+        facts |= {"drop_points": points, "drop_ci95": ci95, "flipped": flipped}
+        facts["finetune_ratio"] = _finetune_ratio(result, dense)
+    return facts
+
+
+def _drop(
+    result: TrialResult, dense: TrialResult
+) -> tuple[float | None, Interval | None, float | None]:
+    """Return points against dense, their interval over images, and the share of flips (percent).
+
+    The interval and the share need the single predictions, which a trial does not keep.
+    """
+    if not same_score(result.dg, dense.dg):
+        return None, None, None
+    return result.dg.target_accuracy - dense.dg.target_accuracy, None, None
+
+
+def _finetune_ratio(result: TrialResult, dense: TrialResult) -> float | None:
+    """Return the training time against dense; unknown between machines or thread counts."""
+    alike = (result.machine, result.threads) == (dense.machine, dense.threads)
+    seconds = dense.seconds.finetune.train
+    return result.seconds.finetune.train / seconds if alike and seconds > 0 else None

@@ -1,0 +1,59 @@
+"""Filling in the pages' templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from edgeprune.errors import UnavailableError
+from edgeprune.reporting import wording
+from edgeprune.reporting.canvas import HINT
+
+
+def render(name: str, **context: Any) -> str:
+    """Return a template as text; everything that is put in is escaped.
+
+    Raises:
+        UnavailableError: if Jinja2 is missing.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ImportError:
+        raise UnavailableError("an HTML report needs Jinja2", hint=HINT) from None
+    environment = Environment(
+        loader=PackageLoader("edgeprune.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template(name).render(
+        flat=lambda value: list(_flat(value)),
+        w=wording,
+        minus=lambda text: re.sub(r"(?<![^ ])-(?=\d)", "−", text),
+        **context,
+    )
+    return text + "\n"
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Spell nested facts out as pairs of a dotted name and text."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for index, item in enumerate(value):
+            yield from _flat(item, f"{name}.{index}")
+    else:
+        yield name, _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | dict):
+        return ", ".join(_plain(item) for item in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
