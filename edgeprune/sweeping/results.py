@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from edgeprune.schema import Cost, DGResult, Document, Facts, FinetuneSeconds, HistoryPoint
+from edgeprune.schema import (
+    Cost,
+    DGResult,
+    Document,
+    Drop,
+    Facts,
+    FinetuneSeconds,
+    HistoryPoint,
+    MachineFacts,
+)
 
 Kind = Literal["dense", "pruned"]
 State = Literal["waiting", "running", "done", "failed"]
@@ -39,8 +48,9 @@ class TrialSeconds(Facts):
 class TrialResult(Document):
     """``trial.json`` of a finished trial, and a row of the store.
 
-    ``artifact`` is the directory of the model, relative to the sweep's. ``untuned`` is the
-    accuracy right after pruning.
+    ``artifact`` is the directory of the model, relative to the sweep's. ``drop`` is
+    what was lost against the dense model of the same target and seed; ``untuned`` is the accuracy
+    right after pruning.
     """
 
     SCHEMA: ClassVar[str] = "edgeprune/trial@1"
@@ -52,13 +62,14 @@ class TrialResult(Document):
     dense: Cost
     pruned: Cost
     dg: DGResult
+    drop: Drop | None
     untuned: DGResult | None
     steps: int
     best_step: int
     history: list[HistoryPoint]
     seconds: TrialSeconds
     threads: int
-    machine: dict[str, Any]
+    machine: MachineFacts
     versions: dict[str, str]
 
 

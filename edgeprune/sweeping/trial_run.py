@@ -12,12 +12,14 @@ from pathlib import Path
 
 from edgeprune import artifact
 from edgeprune.domains import DomainDataset, Split, leave_one_out, open_dataset
-from edgeprune.environment import artifact_versions, available_cores, cpu_name
+from edgeprune.drop import compare
+from edgeprune.environment import artifact_versions
 from edgeprune.errors import ArtifactError, ResultError
 from edgeprune.files import explain_os_errors, write_text
 from edgeprune.model import DenseOptions, Model, create
+from edgeprune.predictions import PREDICTIONS_FILE, read_predictions
 from edgeprune.pruning import calibrate, prune
-from edgeprune.schema import DGResult, FinetuneResult, PruneResult, read_document
+from edgeprune.schema import DGResult, Drop, FinetuneResult, PruneResult, read_document
 from edgeprune.sweeping.layout import (
     MODEL,
     RESULT_FILE,
@@ -29,6 +31,7 @@ from edgeprune.sweeping.layout import (
 from edgeprune.sweeping.results import TrialResult, TrialSeconds
 from edgeprune.sweeping.trials import Trial
 from edgeprune.training import evaluate, finetune
+from edgeprune.training.evaluation import machine_facts
 
 PRUNED = "pruned"
 PRUNE_FILE = "prune.json"
@@ -49,7 +52,8 @@ def run_trial(trial: Trial, root: Path, data: str, threads: int) -> TrialResult:
     if trial.prune is not None:
         pruned = run.pruned()
     tuned = run.tuned(artifact.load(work / PRUNED) if pruned else run.dense())
-    result = _result(trial, work, pruned, tuned, threads, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    result = _result(trial, work, pruned, tuned, run.drop(), threads, seconds)
     write_text(work / RESULT_FILE, result.to_json())
     shutil.rmtree(work / PRUNED, ignore_errors=True)
     done = trial_directory(root, trial.id)
@@ -127,12 +131,24 @@ class _TrialRun:
         write_text(facts, result.to_json())
         return result
 
+    def drop(self) -> Drop | None:
+        """Compare the answers to the target's images with those of the dense model."""
+        if self.trial.needs is None:
+            return None
+        dense = trial_directory(self.root, self.trial.needs) / MODEL / PREDICTIONS_FILE
+        return compare(
+            read_predictions(self.work / MODEL / PREDICTIONS_FILE),
+            read_predictions(dense),
+            against=self.trial.needs,
+        )
+
 
 def _result(
     trial: Trial,
     work: Path,
     pruned: PruneResult | None,
     tuned: FinetuneResult,
+    drop: Drop | None,
     threads: int,
     seconds: float,
 ) -> TrialResult:
@@ -146,13 +162,14 @@ def _result(
         dense=record.dense,
         pruned=record.pruned,
         dg=tuned.dg,
+        drop=drop,
         untuned=_untuned(work) if pruned else None,
         steps=tuned.steps,
         best_step=tuned.best_step,
         history=tuned.history,
         seconds=TrialSeconds(prune=prune_seconds, finetune=tuned.seconds, total=seconds),
         threads=threads,
-        machine={"cpu": cpu_name(), "cores": available_cores()},
+        machine=machine_facts(),
         versions=artifact_versions(),
     )
 

@@ -6,7 +6,14 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from edgeprune.schema import Cost, DGResult, DomainAccuracy, FinetuneSeconds, SplitFacts
+from edgeprune.schema import (
+    Cost,
+    DGResult,
+    DomainAccuracy,
+    FinetuneSeconds,
+    MachineFacts,
+    SplitFacts,
+)
 from edgeprune.sweeping.executor import Outcome
 from edgeprune.sweeping.layout import RESULT_FILE, trial_directory
 from edgeprune.sweeping.results import TrialResult, TrialSeconds
@@ -60,6 +67,7 @@ def result_of(trial: Trial) -> TrialResult:
             source_val_accuracy=accuracy,
             domains={trial.key.target: domain},
         ),
+        drop=None,
         untuned=None,
         steps=1,
         best_step=1,
@@ -68,7 +76,7 @@ def result_of(trial: Trial) -> TrialResult:
             prune=None, finetune=FinetuneSeconds(train=1, evaluate=1, total=2), total=2
         ),
         threads=1,
-        machine={"cpu": "none", "cores": 1},
+        machine=MachineFacts(cpu="none", cores=1),
         versions={},
     )
 

@@ -75,7 +75,7 @@ def test_every_trial_leaves_an_artifact_and_a_row(whole: Path) -> None:
         assert row.result is not None
         assert (whole / row.result.artifact / "edgeprune.json").is_file()
         assert row.result.dg.target == "day"
-        assert row.result.machine["cores"] >= 1
+        assert row.result.machine.cores >= 1
         assert "torch" in row.result.versions
     dense, *pruned = (row.result for row in rows)
     assert dense is not None
