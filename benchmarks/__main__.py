@@ -19,6 +19,7 @@ NAMES = (
     "family_costs",
     "reconstruction",
     "gate_detector",
+    "sweep_overhead",
 )
 
 for name in sys.argv[1:] or NAMES:
