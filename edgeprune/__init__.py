@@ -17,6 +17,7 @@ _EXPORTS = {
     "prune": "edgeprune.pruning",
     "report": "edgeprune.reporting",
     "save": "edgeprune.artifact",
+    "sweep": "edgeprune.sweeping",
 }
 
 __all__ = sorted([*_EXPORTS, "__version__"])

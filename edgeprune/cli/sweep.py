@@ -21,7 +21,14 @@ NOT_ALL_DONE = 1
 
 @app.command("sweep")
 def sweep_command(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC.toml", help="The grid.")],
+    spec: Annotated[
+        str,
+        typer.Argument(
+            metavar="SPEC",
+            help="A .toml file, or one that comes with edgeprune: emoji, paper-pacs,"
+            " paper-office-home.",
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -55,9 +62,11 @@ def sweep_command(
         raise UsageError("--workers is for this machine, --ray for a cluster: give one of the two")
     with quiet_stdout():
         from edgeprune.progress import TerminalProgress
-        from edgeprune.sweeping import dry, read_spec, sweep
+        from edgeprune.sweeping import dry, sweep
+        from edgeprune.sweeping.spec import parse_spec, spec_text
 
-        grid = read_spec(spec)
+        text = spec_text(spec)
+        grid = parse_spec(text, spec)
         if dry_run or output is None:
             planned = dry(grid, output)
         else:
@@ -67,7 +76,7 @@ def sweep_command(
                 workers=workers or 1,
                 threads=threads,
                 ray=ray,
-                text=spec.read_text(encoding="utf-8"),
+                text=text,
                 progress=TerminalProgress(),
             )
     if dry_run or output is None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from edgeprune.domains.dataset import EMOJI
-from edgeprune.errors import UsageError, nearest
+from edgeprune.errors import UsageError, nearest, one_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -82,7 +80,7 @@ class SweepSpec(_Table):
 
     Attributes:
         name: heading of its tables.
-        data: ``emoji`` or a folder; a relative one is relative to the spec's file.
+        data: ``emoji`` or a folder, as of ``--data``.
         split: ``file`` or ``group``; None is the data set's own.
         targets: domains that are held out, one after another; ``all`` is every one.
         seeds: trial seeds; each decides split, classifier, batches and pruning.
@@ -114,38 +112,53 @@ class SweepSpec(_Table):
         return seeds
 
 
-def read_spec(path: Path) -> SweepSpec:
-    """Read and validate a sweep's file.
+def read_spec(reference: str | Path) -> SweepSpec:
+    """Read and validate a sweep's file, or one that comes with edgeprune by name.
 
     Raises:
         UsageError: if it is missing, no TOML, or has an unknown key (naming the nearest) or a
             value that is not accepted.
     """
+    return parse_spec(spec_text(reference), str(reference))
+
+
+def spec_text(reference: str | Path) -> str:
+    """Return the text of a file whose name ends in .toml, or of a sweep that comes with edgeprune.
+
+    Raises:
+        UsageError: if it is missing or no text.
+    """
+    path = Path(reference)
+    if path.suffix != ".toml":
+        path = sweeps_directory() / f"{one_of(str(reference), 'sweep', sweep_names())}.toml"
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"spec {str(path)!r} does not exist") from None
     except IsADirectoryError:
         raise UsageError(f"spec {str(path)!r} is a directory; a TOML file was expected") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UsageError(f"spec {str(path)!r} is not valid TOML: {error}") from None
-    spec = parse_spec(raw, path.name)
-    root = path.absolute().parent
-    return spec.model_copy(
-        update={
-            "data": spec.data if spec.data == EMOJI else str(root / spec.data),
-            "models": tuple(
-                model.model_copy(update={"weights": _beside(model.weights, root)})
-                for model in spec.models
-            ),
-        }
-    )
 
 
-def parse_spec(raw: Mapping[str, Any], name: str) -> SweepSpec:
-    """Validate a decoded spec; ``name`` is for messages. Raises UsageError."""
+def sweep_names() -> list[str]:
+    """Return the names of the sweeps that come with edgeprune, sorted."""
+    return sorted(path.stem for path in sweeps_directory().glob("*.toml"))
+
+
+def sweeps_directory() -> Path:
+    """Return where the sweeps lie: inside the installed package, or in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "sweeps"
+    return installed if installed.is_dir() else package.parent / "sweeps"
+
+
+def parse_spec(text: str, name: str) -> SweepSpec:
+    """Validate a spec; ``name`` is for messages. Raises UsageError."""
     try:
-        return SweepSpec.model_validate(raw)
+        return SweepSpec.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"spec {name!r} is not valid TOML: {error}") from None
     except ValidationError as problem:
         # An unknown key first: it may be the cause of one that is missing.
         first = min(problem.errors(), key=lambda found: found["type"] != "extra_forbidden")
@@ -175,10 +188,3 @@ def _sentence(problem: Any) -> str:
     value = problem.get("input")
     simple = isinstance(value, str | int | float | bool)
     return f"{value!r} is not accepted: {text}" if simple and repr(value) not in text else text
-
-
-def _beside(reference: str | None, root: Path) -> str | None:
-    """Make a relative path that exists beside the spec absolute; leave names as they are."""
-    if reference is None or not (root / reference).exists():
-        return reference
-    return str(root / reference)

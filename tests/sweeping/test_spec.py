@@ -83,8 +83,9 @@ def test_the_same_weights_in_another_folder_are_the_same_trial(
     for name in ("a", "b"):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "start.safetensors").write_bytes(b"weights")
-        path = changed(folder, "pretrained = false", 'weights = "start.safetensors"')
+        start = folder / "start.safetensors"
+        start.write_bytes(b"weights")
+        path = changed(folder, "pretrained = false", f"weights = '{start}'")
         ids.append([trial.id for trial in plan(read_spec(path), toy)])
     assert ids[0] == ids[1]
 
@@ -151,4 +152,8 @@ def test_a_spec_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         read_spec(tmp_path / "none.toml")
     with pytest.raises(UsageError, match="is a directory"):
-        read_spec(tmp_path)
+        (tmp_path / "folder.toml").mkdir()
+        read_spec(tmp_path / "folder.toml")
+    with pytest.raises(UsageError, match="unknown sweep 'emojis'") as error:
+        read_spec("emojis")
+    assert error.value.hint == "did you mean 'emoji'?"
