@@ -164,11 +164,12 @@ def figure_lines(dg: DGResult) -> list[str]:
 
 def drop_line(drop: Drop) -> str:
     """Say what was lost against the dense model."""
-    low, high = drop.ci95
+    from edgeprune.reporting.wording import points, points_interval
+
     return (
-        f"against {drop.against}: {drop.points:+.1f} points (95 % interval {low:+.1f} to"
-        f" {high:+.1f}, paired by {drop.resampled}); {drop.flipped:.1f} % of {drop.n} answers"
-        " flipped"
+        f"against {drop.against}: {points(drop.points)} points (95 % interval"
+        f" {points_interval(drop.ci95)}, paired by {drop.resampled});"
+        f" {drop.flipped:.1f} % of {drop.n} answers flipped"
     )
 
 
