@@ -39,6 +39,12 @@ def test_the_recipes_are_all_there() -> None:
     assert [recipe.name for recipe in list_recipes().recipes] == recipe_names()
 
 
+def test_the_documentation_names_every_recipe() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    for name in recipe_names():
+        assert f"| `{name}` |" in document
+
+
 def test_domainbed_is_domainbed() -> None:
     made = load_recipe("domainbed").with_given()
     assert (made.steps, made.lr, made.weight_decay, made.batch_size) == (5001, 5e-5, 0.0, 3 * 32)
