@@ -25,6 +25,7 @@ class Point:
         series: what shares a colour and a marker.
         name: what it is called outside the plot.
         hollow: drawn hollow, since it is estimated.
+        labelled: whether the label is drawn.
     """
 
     x: float
@@ -35,6 +36,7 @@ class Point:
     x_range: Interval | None = None
     y_range: Interval | None = None
     hollow: bool = False
+    labelled: bool = True
 
 
 @dataclass(frozen=True)

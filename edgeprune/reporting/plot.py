@@ -117,16 +117,16 @@ def _labels(axes: Axes, chart: Chart, theme: Theme, renderer: Any) -> None:
         a, b = axes.transData.transform((x, y))
         return float(a), float(b)
 
-    texts = [shorten(point.label) for point in chart.points]
+    labelled = [point for point in chart.points if point.labelled]
+    texts = [shorten(point.label) for point in labelled]
     sizes = [_text_size(axes, text, renderer) for text in texts]
-    spots = [spot(point.x, point.y) for point in chart.points]
+    spots = [spot(point.x, point.y) for point in labelled]
     window = axes.get_window_extent(renderer)
     frame = Box(window.x0 + 2, window.y0 + 2, window.x1, window.y1)
     obstacles = [box for point in chart.points for box in _obstacles(point, spot)]
     obstacles += _along([spot(point.x, point.y) for point in chart.front()])
     colors = [
-        _look(chart, point, theme)[0] if len(chart.series) > 1 else theme.text
-        for point in chart.points
+        _look(chart, point, theme)[0] if len(chart.series) > 1 else theme.text for point in labelled
     ]
     places = place(spots, sizes, obstacles, frame)
     for text, at, placed, color in zip(texts, spots, places, colors, strict=True):

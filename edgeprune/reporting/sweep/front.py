@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgeprune.reporting.chart import Chart, Point, in_words
 from edgeprune.reporting.document import Interval
 from edgeprune.reporting.sweep.document import Mean, Speed, SweepReport, SweepRow
 from edgeprune.reporting.sweep.headline import row_name, short_name
 from edgeprune.reporting.sweep.tables import speed_setting
+
+MAX_LABELS = 24
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,11 @@ class Front(Chart):
     metric: str | None
     not_drawn: tuple[str, ...]
     partial: tuple[str, ...]
+
+    @property
+    def is_crowded(self) -> bool:
+        """Tell whether only the Pareto front is labelled."""
+        return not all(point.labelled for point in self.points)
 
     def text(self) -> str:
         """Say in words what the plot shows: its alternative text."""
@@ -104,15 +111,26 @@ def _front(
             )
         )
     domains = f"{len(data.targets)} unseen domain{'' if len(data.targets) == 1 else 's'}"
-    return Front(
-        x_title=x_title,
-        y_title=f"Mean accuracy over {domains} (%)",
-        points=tuple(points),
-        setting=setting,
-        metric=metric,
-        not_drawn=tuple(missing),
-        partial=tuple(partial),
+    return _uncrowded(
+        Front(
+            x_title=x_title,
+            y_title=f"Mean accuracy over {domains} (%)",
+            points=tuple(points),
+            setting=setting,
+            metric=metric,
+            not_drawn=tuple(missing),
+            partial=tuple(partial),
+        )
     )
+
+
+def _uncrowded(front: Front) -> Front:
+    """Leave labels to the Pareto front where there is no room for all."""
+    if len(front.points) <= MAX_LABELS:
+        return front
+    best = front.front()
+    points = tuple(replace(point, labelled=point in best) for point in front.points)
+    return replace(front, points=points)
 
 
 def _missing(row: SweepRow, targets: int) -> str:
