@@ -9,6 +9,7 @@ from benchmarks.record import markdown, write
 
 NAMES = (
     "help_time",
+    "training_step",
     "scoring_cost",
     "scoring_memory",
     "hessian_speed",

@@ -17,7 +17,7 @@ from edgeprune.cli import main
 from edgeprune.files import sha256
 
 KILLS = 20
-STEPS = 150
+STEPS = 80
 # Longer than a step with its state takes, most of which is writing.
 AFTER_S = 0.1
 PRELOADED = ["edgeprune.training", "edgeprune.loading", "edgeprune.domains.store", "timm"]

@@ -165,9 +165,10 @@ def _constant_onnx(path: Path, metadata: dict[str, str], batch: int | str = "bat
 def test_onnx_file_is_scored_with_its_own_preprocessing(
     dataset: DomainDataset, tmp_path: Path, batch: int | str
 ) -> None:
-    opened = open_onnx(_constant_onnx(tmp_path / "m.onnx", METADATA, batch))
+    marked = {**METADATA, "edgeprune.selection": "oracle", "edgeprune.fingerprint": "abc"}
+    opened = open_onnx(_constant_onnx(tmp_path / "m.onnx", marked, batch))
     result = evaluate(opened, dataset, leave_one_out(dataset, "dusk"), batch_size=7)
-    assert result.model == "toy"
+    assert (result.model, result.dg.selection, result.fingerprint) == ("toy", "oracle", "abc")
     assert result.dg.target_accuracy == pytest.approx(100 / 3)
     assert opened.preprocess.img_size == SIZE
 
@@ -179,6 +180,7 @@ def test_onnx_file_is_scored_with_its_own_preprocessing(
         ({**METADATA, "edgeprune.classes": "null"}, "does not name its classes"),
         ({**METADATA, "edgeprune.classes": "[oops"}, "are damaged"),
         ({**METADATA, "edgeprune.preprocess": "{}"}, "'edgeprune.preprocess' are damaged"),
+        ({**METADATA, "edgeprune.selection": "best"}, "unknown selection 'best'"),
     ],
 )
 def test_onnx_metadata_that_do_not_say_enough_are_refused(
