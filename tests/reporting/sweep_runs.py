@@ -10,12 +10,19 @@ from typing import Any
 
 import report_runs as runs
 
-from edgeprune.schema import Cost, DGResult, DomainAccuracy, FinetuneSeconds, HistoryPoint
+from edgeprune.schema import (
+    Cost,
+    DGResult,
+    DomainAccuracy,
+    FinetuneSeconds,
+    HistoryPoint,
+    MachineFacts,
+)
 from edgeprune.sweeping.results import TrialKey, TrialResult, TrialSeconds
 from edgeprune.sweeping.store import STORE_FILE, Store
 
 TARGETS = ("art_painting", "cartoon", "photo", "sketch")
-MACHINE = {"cpu": "Example CPU @ 2.50 GHz", "cores": 2}
+MACHINE = MachineFacts(cpu="Example CPU @ 2.50 GHz", cores=2)
 DENSE = Cost(params=21_700_000, macs=1_100_000_000)
 
 
@@ -73,6 +80,7 @@ def result(key: TrialKey, accuracy: float = 80.0, **changes: Any) -> TrialResult
             macs=int(DENSE.macs * keep**1.9) + 1_000_000 * key.seed,
         ),
         "dg": scored(key, accuracy, min(99.0, accuracy + 12)),
+        "drop": None,
         "untuned": scored(key, accuracy / 2, accuracy / 2) if key.ratio else None,
         "steps": steps,
         "best_step": steps,

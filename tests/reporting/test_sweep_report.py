@@ -23,6 +23,7 @@ from edgeprune.reporting.sweep.document import SweepReport, SweepRow, TrialLine
 from edgeprune.reporting.sweep.latex import latex
 from edgeprune.reporting.sweep.tables import results, tables
 from edgeprune.reporting.sweep.write import build
+from edgeprune.schema import Drop, MachineFacts
 from edgeprune.sweeping.results import TrialKey
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
 
@@ -245,7 +246,7 @@ def test_times_of_other_machines_are_not_compared(tmp_path: Path) -> None:
     root = sweeps.write_store(tmp_path, keys)
     assert of(root).rows[1].finetune_ratio is not None
     store = Store(root / STORE_FILE)
-    store.finish(sweeps.result(keys[1], 70.0, machine={"cpu": "another", "cores": 64}))
+    store.finish(sweeps.result(keys[1], 70.0, machine=MachineFacts(cpu="another", cores=64)))
     store.close()
     row = of(root).rows[1]
     assert row.finetune_ratio is None
@@ -277,6 +278,7 @@ def line(target: str, seed: int, points: float, ci95: tuple[float, float] | None
         error=None,
         drop_points=points,
         drop_ci95=ci95,
+        variant=1,
         **sweeps.key("hessian", 0.5, target=target, seed=seed).model_dump(),
     )
 
@@ -434,3 +436,54 @@ def test_trials_made_with_other_versions_are_warned_of(tmp_path: Path) -> None:
     store.finish(sweeps.result(keys[1], versions={**runs.VERSIONS, "torch": "2.99"}))
     store.close()
     assert any("differ in versions" in text for text in of(root).warnings)
+
+
+def test_the_paired_drop_of_a_trial_goes_before_the_plain_difference(tmp_path: Path) -> None:
+    keys = small(targets=["photo"], seeds=[0, 1])
+    root = sweeps.write_store(tmp_path, keys)
+    store = Store(root / STORE_FILE)
+    for key in keys:
+        if key.kind == "pruned":
+            drop = Drop(
+                against="dense",
+                points=-2.5,
+                ci95=(-4.0, -1.0),
+                flipped=7.0,
+                n=400,
+                resampled="image",
+            )
+            store.finish(sweeps.result(key, 70.0, drop=drop))
+    store.close()
+    data = of(root)
+    row = data.rows[1]
+    assert row.drop.score is not None
+    assert row.drop.score.value == pytest.approx(-2.5)
+    assert row.drop_ci95 == pytest.approx((-4.0, -1.0))
+    main, _, training = tables(data)
+    cells = dict(zip(main.columns, main.rows[1], strict=True))
+    assert cells["Drop"].text() == "-2.5 ± 0.0 (-4.0 to -1.0)"
+    assert any("paired bootstrap" in text for text in main.caption)
+    assert dict(zip(training.columns, training.rows[1], strict=True))["Flipped"].value == "7.0"
+
+
+def test_prunings_that_differ_in_other_settings_are_not_mixed(tmp_path: Path) -> None:
+    keys = small(targets=["photo"], seeds=[0, 1])
+    store = Store(tmp_path / STORE_FILE)
+    planned = [
+        (f"{sweeps.identity(key)}-{n}", key, 70.0 + 5 * n)
+        for key in keys
+        for n in ((0, 1) if key.kind == "pruned" else (0,))
+    ]
+    store.plan([(name, key) for name, key, _ in planned], "twice")
+    for name, key, accuracy in planned:
+        store.finish(sweeps.result(key, accuracy).model_copy(update={"id": name}))
+    store.close()
+    data = of(tmp_path)
+    rows = [(row.variant, row.planned, row.average.score) for row in data.rows]
+    assert [(n, planned, score.value) for n, planned, score in rows if score] == [
+        (1, 2, 70.0),
+        (1, 2, 70.0),
+        (2, 2, 75.0),
+    ]
+    assert [row[1].text() for row in results(data).rows] == ["dense", "hessian", "hessian #2"]
+    assert any("differ only in settings" in text for text in data.warnings)

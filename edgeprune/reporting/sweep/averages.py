@@ -86,9 +86,9 @@ def over_trials(trials: Sequence[TrialLine], targets: Sequence[str], figure: Fig
 def image_interval(trials: Sequence[TrialLine], targets: Sequence[str]) -> Interval | None:
     """Combine the trials' intervals on the drop into one on its mean; None if any has none.
 
-    Seeds of one target are scored on images that are largely the same, so that their errors do
-    not average out: half widths are averaged over seeds. Targets have images of their own: there
-    the half widths are combined as of independent errors.
+    Seeds of one target may be scored on the same images (a split by file scores all of them), and
+    then their errors do not average out: half widths are averaged over seeds. Targets have images
+    of their own: there the half widths are combined as of independent errors.
     """
     seeds, _ = complete_seeds(trials, targets, lambda trial: trial.drop_points)
     own = [trial for trial in trials if trial.seed in seeds and trial.drop_points is not None]

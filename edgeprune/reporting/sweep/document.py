@@ -82,6 +82,7 @@ class TrialLine(Facts):
     """One trial with everything that a figure of it depends on; null where it is not done.
 
     ``untuned_accuracy`` is the accuracy on the target right after pruning, before fine-tuning.
+    ``variant`` counts trials that differ only in settings which are not listed here.
     """
 
     id: str
@@ -97,6 +98,7 @@ class TrialLine(Facts):
     ratio: float | None
     budget: str | None
     scope: str | None
+    variant: int
     target_accuracy: float | None = None
     target_ci95: Interval | None = None
     target_n: int | None = None
@@ -146,6 +148,7 @@ class SweepRow(Facts):
     ratio: float | None
     budget: str | None
     scope: str | None
+    variant: int
     planned: int
     done: int
     failed: int

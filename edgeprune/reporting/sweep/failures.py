@@ -35,5 +35,6 @@ def name_of(trial: TrialLine) -> str:
     else:
         ratio = share(trial.ratio) if trial.ratio is not None else ""
         of = f"of {trial.budget}" if trial.budget else ""
-        pruned = " ".join(filter(None, [trial.metric, ratio, of]))
+        number = f"#{trial.variant}" if trial.variant > 1 else ""
+        pruned = " ".join(filter(None, [trial.metric, number, ratio, of]))
     return f"{trial.model}, {pruned}, target {trial.target}, seed {trial.seed}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from edgeprune.reporting.chart import Chart, Point, in_words
 from edgeprune.reporting.document import Interval
 from edgeprune.reporting.sweep.document import Mean, Speed, SweepReport, SweepRow
-from edgeprune.reporting.sweep.headline import row_name, short_name
+from edgeprune.reporting.sweep.headline import method, row_name, short_name
 from edgeprune.reporting.sweep.tables import speed_setting
 
 MAX_LABELS = 24
@@ -85,7 +85,7 @@ def _front(
     *,
     hollow: bool = False,
 ) -> Front:
-    metrics = [row.metric for row in data.rows if row.kind == "pruned"]
+    metrics = [method(row) for row in data.rows if row.kind == "pruned"]
     metric = metrics[0] if len(metrics) > 1 and len(set(metrics)) == 1 else None
     points = []
     missing = []

@@ -50,7 +50,13 @@ def short_name(row: SweepRow) -> str:
     if row.kind == "dense" or row.ratio is None:
         return "dense"
     of = f" of {row.budget}" if row.budget not in (None, "channels") else ""
-    return f"{share(row.ratio)}{of}{f' {row.metric}' if row.metric else ''}"
+    return " ".join(filter(None, [f"{share(row.ratio)}{of}", method(row)]))
+
+
+def method(row: SweepRow) -> str:
+    """Name the metric; further rows of it with other settings are numbered."""
+    number = f"#{row.variant}" if row.variant > 1 else ""
+    return " ".join(filter(None, [row.metric, number]))
 
 
 def measured(row: SweepRow) -> Speed | None:

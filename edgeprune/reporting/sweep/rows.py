@@ -29,7 +29,8 @@ def build_rows(trials: Sequence[TrialLine], targets: Sequence[str]) -> list[Swee
     """Return a row per model and way of pruning: the dense one first, then by ratio."""
     groups: dict[tuple[object, ...], list[TrialLine]] = {}
     for trial in trials:
-        key = (trial.model, trial.kind, trial.metric, trial.ratio, trial.budget, trial.scope)
+        way = (trial.metric, trial.ratio, trial.budget, trial.scope, trial.variant)
+        key = (trial.model, trial.kind, *way)
         groups.setdefault(key, []).append(trial)
     models = list(dict.fromkeys(trial.model for trial in trials))
     budgets = list(dict.fromkeys(trial.budget for trial in trials))
@@ -56,6 +57,7 @@ def _row(trials: Sequence[TrialLine], targets: Sequence[str]) -> SweepRow:
         ratio=first.ratio,
         budget=first.budget,
         scope=first.scope,
+        variant=first.variant,
         planned=len(trials),
         done=len(done),
         failed=sum(trial.state == "failed" for trial in trials),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgeprune.reporting.sweep import cells
 from edgeprune.reporting.sweep.cells import EMPTY, NOTHING, Cell
 from edgeprune.reporting.sweep.document import Speed, SweepReport, SweepRow
+from edgeprune.reporting.sweep.headline import method
 from edgeprune.reporting.sweep.rows import target_column
 from edgeprune.reporting.sweep.timing import setting_of
 from edgeprune.reporting.wording import share
@@ -141,7 +142,7 @@ def _table(
     heads = [
         [
             row.model,
-            (row.metric or EMPTY) if row.kind == "pruned" else "dense",
+            (method(row) or EMPTY) if row.kind == "pruned" else "dense",
             *(getattr(row, field) or EMPTY for _, field in extra),
             share(row.ratio) if row.ratio is not None else EMPTY,
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,6 @@ from edgeprune.reporting.document import Interval
 from edgeprune.reporting.models import same_score
 from edgeprune.reporting.sweep.document import Speed, TrialLine
 from edgeprune.sweeping.results import Row, TrialResult
-
-# What picks the step of fine-tuning that is kept.
-SELECTION = "source"
 
 
 def trial_lines(
@@ -34,12 +32,27 @@ def trial_lines(
             id=row.id,
             state=row.state,
             error=row.error,
+            variant=variant,
             **row.key.model_dump(),
             data_fingerprint=data_fingerprints.get(row.id),
             **_figures(row, dense.get((row.key.model, row.key.target, row.key.seed)), speeds),
         )
-        for row in rows
+        for row, variant in zip(rows, _variants(rows), strict=True)
     ]
+
+
+def _variants(rows: Sequence[Row]) -> list[int]:
+    """Number trials whose keys are equal, since they differ in settings that a key does not name.
+
+    A sweep plans them in one order for every target and seed, so that a number is one setting.
+    """
+    seen: Counter[str] = Counter()
+    numbers = []
+    for row in rows:
+        key = row.key.model_dump_json()
+        seen[key] += 1
+        numbers.append(seen[key])
+    return numbers
 
 
 def _figures(
@@ -49,11 +62,10 @@ def _figures(
     if row.state != "done" or result is None:
         return {}
     dg, seconds = result.dg, result.seconds
-    target = dg.domains.get(dg.target)
     facts: dict[str, Any] = {
         "target_accuracy": dg.target_accuracy,
-        "target_ci95": target.ci95 if target else None,
-        "target_n": target.n if target else None,
+        "target_ci95": dg.target_interval,
+        "target_n": dg.target_n,
         "source_val_accuracy": dg.source_val_accuracy,
         "untuned_accuracy": result.untuned.target_accuracy if result.untuned else None,
         "params": result.pruned.params,
@@ -72,30 +84,32 @@ def _figures(
         "split": dg.split.by,
         "split_seed": dg.split.seed,
         "holdout": dg.split.holdout,
-        "selection": SELECTION,
+        "selection": dg.selection,
         "artifact": result.artifact,
         "fingerprint": result.fingerprint,
         "domains": {name: domain.accuracy for name, domain in dg.domains.items()},
-        "machine": result.machine,
+        "machine": result.machine.model_dump(),
         "versions": result.versions,
         "speeds": speeds.get(result.fingerprint, []),
         "history": result.history,
     }
-    if row.key.kind == "pruned" and dense is not None:
+    if row.key.kind == "pruned":
         points, ci95, flipped = _drop(result, dense)
         facts |= {"drop_points": points, "drop_ci95": ci95, "flipped": flipped}
-        facts["finetune_ratio"] = _finetune_ratio(result, dense)
+        facts["finetune_ratio"] = _finetune_ratio(result, dense) if dense else None
     return facts
 
 
 def _drop(
-    result: TrialResult, dense: TrialResult
+    result: TrialResult, dense: TrialResult | None
 ) -> tuple[float | None, Interval | None, float | None]:
     """Return points against dense, their interval over images, and the share of flips (percent).
 
-    The interval and the share need the single predictions, which a trial does not keep.
+    A trial without a paired comparison has no more than the difference of two accuracies.
     """
-    if not same_score(result.dg, dense.dg):
+    if result.drop is not None:
+        return result.drop.points, result.drop.ci95, result.drop.flipped
+    if dense is None or not same_score(result.dg, dense.dg):
         return None, None, None
     return result.dg.target_accuracy - dense.dg.target_accuracy, None, None
 

@@ -155,4 +155,10 @@ def _mixed(trials: Sequence[TrialLine]) -> list[str]:
         values = [value for value in map(fact, trials) if value is not None]
         if any(value != values[0] for value in values):
             warnings.append(f"the trials differ in {name}: see the CSV before comparing rows")
+    repeated = {trial.model for trial in trials if trial.variant > 1}
+    for model in sorted(repeated):
+        warnings.append(
+            f"{model} has rows that differ only in settings which the table does not show; they"
+            " are numbered in the order of the sweep"
+        )
     return warnings
