@@ -201,3 +201,32 @@ def _children(pid: int) -> list[int]:
     except FileNotFoundError:
         return []
     return [int(child) for child in text.split()]
+
+
+@pytest.mark.slow
+def test_a_full_disk_loses_nothing(folder: Path, whole: Path) -> None:
+    """On a file system of its own that holds the dense model and not much more."""
+    disk = folder / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=72m", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        full = run(folder, "-o", "disk/sweep")
+        assert full.returncode == 2, full.stderr
+        assert "no space left on the disk" in full.stderr
+        assert "Traceback" not in full.stderr
+        rows = read_store(disk / "sweep" / STORE_FILE).rows
+        done = [row.id for row in rows if row.state == "done"]
+        assert done == [table(whole)[0][0]]
+        subprocess.run(["mount", "-o", "remount,size=400m", str(disk)], check=True)
+        last = run(folder, "-o", "disk/sweep")
+        assert last.returncode == 0, last.stderr
+        assert "1 of 3 trials are done already" in last.stderr
+        assert table(disk / "sweep") == table(whole)
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
