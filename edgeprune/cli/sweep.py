@@ -73,7 +73,7 @@ def sweep_command(
             result = sweep(
                 grid,
                 output,
-                workers=workers or 1,
+                workers=1 if workers is None else workers,
                 threads=threads,
                 ray=ray,
                 text=text,

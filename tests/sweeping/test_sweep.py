@@ -110,7 +110,7 @@ def test_killed_at_twenty_random_moments_it_comes_to_the_same(folder: Path, whol
             stderr=subprocess.DEVNULL,
         )
         try:
-            process.wait(moments.uniform(1.0, 9.0))
+            process.wait(moments.uniform(1.0, 6.0))
         except subprocess.TimeoutExpired:
             children = _children(process.pid)
             for pid in [process.pid, *children]:
