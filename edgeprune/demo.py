@@ -25,7 +25,7 @@ from edgeprune.files import check_output_directory, write_text
 from edgeprune.model import DenseOptions, create
 from edgeprune.pretrained import prepare_weights
 from edgeprune.progress import SILENT, Progress
-from edgeprune.pruning import PruneSettings, calibrate, prune
+from edgeprune.pruning import PruneSettings, calibrate, prune, reconstruction_samples
 from edgeprune.reporting import report
 from edgeprune.schema import BenchResult, Document
 from edgeprune.training import FinetuneSettings, evaluate, finetune
@@ -49,6 +49,7 @@ class Recipe:
             already, and a high rate would first undo that.
         evaluations: evaluations on source validation in each fine-tuning.
         samples: calibration images.
+        reconstruct_samples: images that reconstruction looks at; None: as many as it should.
         bench_s: seconds of timed calls per model and batch size.
         batches: batch sizes to measure.
         score_untuned: also score the pruned model before it is fine-tuned.
@@ -61,6 +62,7 @@ class Recipe:
     tuned_lr: float = 5e-5
     evaluations: int = 4
     samples: int = 256
+    reconstruct_samples: int | None = None
     bench_s: float = 4.0
     batches: tuple[int, ...] = (1, 8)
     score_untuned: bool = True
@@ -73,6 +75,7 @@ QUICK = Recipe(
     tuned_steps=8,
     evaluations=1,
     samples=64,
+    reconstruct_samples=64,
     bench_s=1.0,
     batches=(1,),
     score_untuned=False,
@@ -178,14 +181,10 @@ class _Run:
     def pruned(self) -> None:
         """Remove half the width of every dimension, by the hessian metric."""
         model = artifact.load(self.output / "dense")
-        calibration = calibrate(
-            self.dataset,
-            self.split,
-            model.preprocess,
-            samples=self.recipe.samples,
-            seed=self.recipe.seed,
-            progress=self.progress,
-        )
+        recipe = self.recipe
+        images = partial(calibrate, self.dataset, self.split, model.preprocess, seed=recipe.seed)
+        calibration = images(samples=recipe.samples, progress=self.progress)
+        more = recipe.reconstruct_samples or reconstruction_samples(model.module, recipe.samples)
         settings = PruneSettings(
             ratio=0.5,
             metric="hessian",
@@ -193,7 +192,13 @@ class _Run:
             reconstruct=True,
             seed=self.recipe.seed,
         )
-        small = prune(model, settings, calibration=calibration, progress=self.progress).model
+        small = prune(
+            model,
+            settings,
+            calibration=calibration,
+            reconstruction=images(samples=more),
+            progress=self.progress,
+        ).model
         if self.recipe.score_untuned:
             dg = evaluate(small, self.dataset, self.split, progress=self.progress).dg
             small = small.with_record(dg=dg)

@@ -29,7 +29,7 @@ DECIDED_BY_A_PLAN = (
 )
 
 # Options that say which calibration images are looked at.
-ABOUT_DATA = ("samples", "split")
+ABOUT_DATA = ("samples", "reconstruct_samples", "split")
 
 
 @app.command("prune")
@@ -103,6 +103,14 @@ def command(
     source: options.Source = None,
     split: options.Split = None,
     samples: Annotated[int, typer.Option(help="Calibration images, source domains only.")] = 256,
+    reconstruct_samples: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images for --reconstruct. Default: as --samples, more where an image has few"
+            " tokens.",
+        ),
+    ] = None,
     profile: Annotated[
         str | None,
         typer.Option(
@@ -177,7 +185,7 @@ def command(
         progress = TerminalProgress(live=settings.budget != "latency")
         loaded = load_only(model, DenseOptions(num_classes, img_size, pretrained, weights, seed))
         widths = pruning.widths_of(saved, loaded) if saved else None
-        calibration = recovery = None
+        calibration = reconstruction = recovery = None
         if data is not None:
             dataset = open_dataset(data)
             divided = divide(dataset, target=target, source=source, by=split, seed=seed)
@@ -185,6 +193,13 @@ def command(
             calibration = pruning.calibrate(
                 dataset, divided, loaded.preprocess, samples=samples, seed=seed, progress=progress
             )
+            if settings.reconstruct:
+                wanted = reconstruct_samples or pruning.reconstruction_samples(
+                    loaded.module, samples
+                )
+                reconstruction = pruning.calibrate(
+                    dataset, divided, loaded.preprocess, samples=wanted, seed=seed
+                )
             if recover_steps:
                 recovery = pruning.recovery(
                     loaded, divided, steps=recover_steps, seed=seed, progress=progress
@@ -193,6 +208,7 @@ def command(
             loaded,
             settings,
             calibration=calibration,
+            reconstruction=reconstruction,
             recovery=recovery,
             widths=widths,
             progress=progress,

@@ -1,6 +1,6 @@
 """Scoring, budgets and cutting."""
 
-from edgeprune.pruning.calibration import Calibration, calibrate
+from edgeprune.pruning.calibration import Calibration, calibrate, reconstruction_samples
 from edgeprune.pruning.metrics import metric_names
 from edgeprune.pruning.plan_file import read_plan, save_plan, widths_of
 from edgeprune.pruning.prune import Pruned, prune
@@ -16,6 +16,7 @@ __all__ = [
     "metric_names",
     "prune",
     "read_plan",
+    "reconstruction_samples",
     "recovery",
     "save_plan",
     "widths_of",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from edgeprune.domains import (
     DomainDataset,
@@ -26,6 +29,8 @@ from edgeprune.pruning.fisher import Batch
 from edgeprune.schema import DataFacts
 
 BATCH = 16
+# Rows of a least-squares fit for each of its unknowns: tokens for each input of the widest layer.
+ROWS_PER_INPUT = 16
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,18 @@ def calibrate(
         domains=tuple(sample.domain for sample in chosen),
         sources=tuple(sorted(split.train)),
     )
+
+
+def reconstruction_samples(module: nn.Module, samples: int) -> int:
+    """Return how many images reconstruction should look at, at least ``samples``.
+
+    The fewer tokens an image has, the more of them: a layer that is solved anew from as many tokens
+    as it has inputs fits their noise.
+    """
+    widest = max(part.in_features for part in module.modules() if isinstance(part, nn.Linear))
+    embedding: Any = module.patch_embed
+    tokens: int = embedding.num_patches
+    return max(samples, math.ceil(ROWS_PER_INPUT * widest / tokens))
 
 
 def _parts(indices: Sequence[int], size: int) -> list[list[int]]:

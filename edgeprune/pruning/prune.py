@@ -65,6 +65,7 @@ def prune(
     settings: PruneSettings,
     *,
     calibration: Calibration | None = None,
+    reconstruction: Calibration | None = None,
     recovery: Recovery | None = None,
     widths: Keep | None = None,
     measure: Measure | None = None,
@@ -76,6 +77,7 @@ def prune(
         model: a dense or pruned model.
         settings: what to remove; ``ratio`` is a share of the model as it is given.
         calibration: images of the source domains, for metrics that need them.
+        reconstruction: images that reconstruction looks at; None: those of ``calibration``.
         recovery: trains between rounds, if the settings ask for it.
         widths: units that stay, from a plan; the settings then only choose which.
         measure: measures a model of given widths for a latency budget; None: with the bench
@@ -95,7 +97,7 @@ def prune(
     if settings.recover_steps and recovery is None:
         raise UsageError("--recover-steps needs training images: --data ROOT --target DOMAIN")
     started = time.perf_counter()
-    pruning = _Pruning(model, settings, calibration, progress)
+    pruning = _Pruning(model, settings, calibration, reconstruction or calibration, progress)
     notes = pruning.planner.check_dims()
     if calibration is not None:
         notes += check_domains(chosen, calibration.counts)
@@ -123,11 +125,13 @@ class _Pruning:
         model: Model,
         settings: PruneSettings,
         calibration: Calibration | None,
+        reconstruction: Calibration | None,
         progress: Progress,
     ) -> None:
         self.model = model
         self.settings = settings
         self.calibration = calibration
+        self.reconstruction = reconstruction
         self.progress = progress
         self.family = families.of(model.record.model)
         self.planner = Planner(model, settings)
@@ -174,8 +178,8 @@ class _Pruning:
             drop(module, path)
         move = self._cut(self._graph() if dropped else graph, scores, planned)
         if whole is not None:
-            assert self.calibration is not None  # checked by prune
-            align(module, whole, self.family, move, self.calibration)
+            assert self.reconstruction is not None  # checked by prune
+            align(module, whole, self.family, move, self.reconstruction)
 
     def _cut(self, graph: PruningGraph, scores: Scores, planned: Planned) -> Move:
         """Cut every group; return how tokens of the stream as it was become those it holds now."""
@@ -198,8 +202,8 @@ class _Pruning:
     ) -> None:
         module = self.model.module
         readers = {group.name: reader_of(graph.members(group)) for group in groups}
-        assert self.calibration is not None  # checked by prune
-        moments = input_moments(module, list(readers.values()), self.calibration)
+        assert self.reconstruction is not None  # checked by prune
+        moments = input_moments(module, list(readers.values()), self.reconstruction)
         for group in groups:
             layer = module.get_submodule(readers[group.name])
             assert isinstance(layer, nn.Linear)
@@ -212,9 +216,9 @@ class _Pruning:
         if not self.settings.reconstruct or group.name not in streams:
             graph.cut(group, _removed(group, stay))
             return lambda tokens: tokens[..., stay]
-        assert self.calibration is not None  # checked by prune
+        assert self.reconstruction is not None  # checked by prune
         stream = streams[group.name]
-        projection = StreamProjection(module, stream, len(stay), self.calibration)
+        projection = StreamProjection(module, stream, len(stay), self.reconstruction)
         values = projection.weights(graph.members(group))
         graph.cut(group, _removed(group, stay))
         assign(module, values)
@@ -254,9 +258,14 @@ class _Pruning:
         return Pruned(Model(self.model.module, pruned), result)
 
     def _made(self, planned: Planned) -> Made:
+        images = self.reconstruction if self.settings.reconstruct else None
         return Made(
             command="prune",
-            options={**asdict(self.settings), "dims": list(self.settings.dims)},
+            options={
+                **asdict(self.settings),
+                "dims": list(self.settings.dims),
+                "reconstruct_samples": len(images.store) if images else 0,
+            },
             seed=self.settings.seed,
             data=self.calibration.facts if self.calibration else None,
             versions=artifact_versions(),

@@ -62,6 +62,7 @@ class PruneSpec(_Table):
     steps: int = 1
     reconstruct: bool = True
     samples: int = Field(default=256, ge=1)
+    reconstruct_samples: int | None = Field(default=None, ge=1)
     finetune: Options = {}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 from edgeprune import artifact
@@ -18,7 +19,7 @@ from edgeprune.errors import ArtifactError, ResultError
 from edgeprune.files import explain_os_errors, write_text
 from edgeprune.model import DenseOptions, Model, create
 from edgeprune.predictions import PREDICTIONS_FILE, read_predictions
-from edgeprune.pruning import calibrate, prune
+from edgeprune.pruning import calibrate, prune, reconstruction_samples
 from edgeprune.schema import DGResult, Drop, FinetuneResult, PruneResult, read_document
 from edgeprune.sweeping.layout import (
     MODEL,
@@ -93,14 +94,16 @@ class _TrialRun:
         if artifact.is_artifact(made):
             return read_document(self.work / PRUNE_FILE, PruneResult, ResultError)
         model = self.teacher()
-        calibration = calibrate(
-            self.dataset,
-            self.split,
-            model.preprocess,
-            samples=self.trial.samples,
-            seed=self.trial.key.seed,
+        settings = self.trial.prune_settings()
+        images = partial(
+            calibrate, self.dataset, self.split, model.preprocess, seed=self.trial.key.seed
         )
-        small = prune(model, self.trial.prune_settings(), calibration=calibration)
+        calibration = images(samples=self.trial.samples)
+        more = self.trial.reconstruct_samples or reconstruction_samples(
+            model.module, self.trial.samples
+        )
+        reconstruction = images(samples=more) if settings.reconstruct else None
+        small = prune(model, settings, calibration=calibration, reconstruction=reconstruction)
         dg = evaluate(small.model, self.dataset, self.split).dg
         write_text(self.work / PRUNE_FILE, small.result.to_json())
         artifact.save(small.model.with_record(dg=dg), made)

@@ -23,6 +23,8 @@ from edgeprune.training.recipes import NONE, check_settings, load_recipe
 
 DIGEST_LENGTH = 10
 RECIPE = "recipe"
+# Keys of a block that are no settings of pruning itself.
+_NOT_PRUNING = {"metrics", "ratios", "samples", "reconstruct_samples", "finetune"}
 
 
 class Trial(Facts):
@@ -40,6 +42,7 @@ class Trial(Facts):
     split: str | None
     prune: dict[str, Any] | None
     samples: int
+    reconstruct_samples: int | None
     finetune: dict[str, Any]
     teacher: bool
 
@@ -114,6 +117,7 @@ def _of_one_model(
         split=spec.split,
         prune=None,
         samples=0,
+        reconstruct_samples=None,
         finetune=finetune_options(spec.dense, "dense"),
         teacher=False,
     )
@@ -136,13 +140,16 @@ def _of_one_model(
                     split=spec.split,
                     prune=_prune_options(block, metric, ratio),
                     samples=block.samples,
+                    reconstruct_samples=block.reconstruct_samples,
                     finetune=finetune_options({**spec.finetune, **block.finetune}, "finetune"),
                     teacher=spec.teacher,
                 )
 
 
 def _prune_options(block: PruneSpec, metric: str, ratio: float) -> dict[str, Any]:
-    options = block.model_dump(exclude={"metrics", "ratios", "samples", "finetune"})
+    options = block.model_dump(
+        exclude={"metrics", "ratios", "samples", "reconstruct_samples", "finetune"}
+    )
     return {**options, "metric": metric, "ratio": ratio}
 
 
@@ -157,7 +164,9 @@ def _trial(dataset: DomainDataset, key: TrialKey, **facts: Any) -> Trial:
         "target": key.target,
         "seed": key.seed,
     }
-    text = json.dumps(decisive, sort_keys=True)
+    # Without what is not said, so that a setting that is new leaves the trials before it alone.
+    said = {name: value for name, value in decisive.items() if value is not None}
+    text = json.dumps(said, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
     parts = [key.model, key.metric, key.ratio, key.budget, key.target, f"seed{key.seed}"]
     words = [str(part) for part in parts if part is not None] + ([] if key.metric else ["dense"])
