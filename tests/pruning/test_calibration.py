@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from toy_domains import SIZE, write_toy_domains
 from edgeprune.domains import Sample, Split, leave_one_out, open_dataset
 from edgeprune.images import Preprocess
 from edgeprune.progress import SilentProgress
-from edgeprune.pruning import Calibration, calibrate
+from edgeprune.pruning import Calibration, calibrate, reconstruction_samples
 from edgeprune.pruning.calibration import _balanced
 from edgeprune.schema import SplitFacts
 
@@ -104,3 +105,18 @@ def test_batches_by_domain_are_the_same_images(calibration: Calibration) -> None
     # day is the lighter palette
     means = {domain: float(image.max()) for domain, image, _ in dealt}
     assert means["day"] > means["dusk"]
+
+
+def test_reconstruction_looks_at_more_images_where_they_have_few_tokens() -> None:
+    model = timm.create_model("vit_tiny_patch16_224", img_size=64, pretrained=False)
+    # 16 patches, and an MLP whose second layer has 768 inputs.
+    assert reconstruction_samples(model, 256) == 16 * 768 // 16
+    assert reconstruction_samples(model, 1000) == 1000
+
+
+def test_fewer_images_are_the_first_of_more(calibration: Calibration, tmp_path: Path) -> None:
+    dataset = open_dataset(str(tmp_path / "toy"))
+    split = leave_one_out(dataset, "night")
+    more = calibrate(dataset, split, calibration.store.preprocess, samples=12)
+    assert torch.equal(calibration.store.labels, more.store.labels[:7])
+    assert calibration.domains == more.domains[:7]
