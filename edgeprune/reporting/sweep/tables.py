@@ -217,7 +217,10 @@ def _speed_notes(rows: Sequence[SweepRow], settings: Sequence[Speed]) -> list[st
 def _image_intervals(rows: Sequence[SweepRow]) -> list[str]:
     if not any(row.drop_ci95 for row in rows):
         return []
-    return ["In brackets its 95 % interval from a paired bootstrap over images"]
+    return [
+        "In brackets its 95 % interval from a paired bootstrap over images, or over groups where"
+        " the split is by group"
+    ]
 
 
 def _best_note(data: SweepReport) -> list[str]:
