@@ -16,6 +16,8 @@ from onnxscript import ir
 
 from edgeprune.errors import UsageError
 from edgeprune.exporting import translations
+from edgeprune.exporting.narrowing import leave_out_unread
+from edgeprune.exporting.rows import flatten_rows
 from edgeprune.files import explain_os_errors
 from edgeprune.model import Model
 
@@ -55,14 +57,17 @@ def export_onnx(
     images = torch.zeros(batch or 2, 3, size, size)
     shapes = None if batch else {"x": {0: torch.export.Dim("batch", min=1)}}
     with _quiet(), torch.no_grad():
+        traced = torch.export.export(
+            model.module.eval(), (images,), dynamic_shapes=shapes, strict=False
+        )
+        leave_out_unread(traced)
+        flatten_rows(traced)
         program = torch.onnx.export(
-            model.module.eval(),
-            (images,),
+            traced,
             input_names=[INPUT],
             output_names=[OUTPUT],
             opset_version=opset,
             dynamo=True,
-            dynamic_shapes=shapes,
             custom_translation_table=translations.table(opset),
             verbose=False,
         )
