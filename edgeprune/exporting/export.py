@@ -25,7 +25,6 @@ from edgeprune.model import Model
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import ExportedFile, ExportResult, ExternalData, Int8Facts, KeptLayer
 
-
 INPUT_TYPES = {
     ir.DataType.FLOAT: "fp32",
     ir.DataType.FLOAT16: "fp16",

@@ -2,8 +2,10 @@
 
 Rounding changes what a layer gives by ``d``. To second order the answers of the model then move
 by a Kullback-Leibler divergence of half ``d^T F d``, where F is the Fisher matrix at the layer's
-output: the mean of squared ``g d`` over gradients ``g`` of the log-likelihood, with classes drawn
-from the model's own answers. No model has to be quantised for it, whatever the number of layers.
+output. With probabilities p and random signs e, ``u = sqrt(p) e - p (sqrt(p) . e)`` has the
+covariance ``diag(p) - p p^T`` that F has at the logits; carried back to the layer it is a ``g``
+for which the mean of ``(g . d)^2`` is ``d^T F d``. No model has to be quantised for it, whatever
+the number of layers.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def harm(
             from every batch.
         flavour: what the runtime wants.
         batches: normalised images.
-        seed: of the classes that are drawn.
+        seed: of the signs.
     """
     covered = {
         product.layer: None if ranges is None else ranges[str(product.source.name)]
@@ -70,7 +72,7 @@ def _run(
     images: torch.Tensor,
     generator: torch.Generator,
 ) -> dict[str, Seen]:
-    """Return of every layer what it takes, and the gradient of a drawn class at what it gives."""
+    """Return of every layer what it takes, and the random gradient at what it gives."""
     taken: dict[str, torch.Tensor] = {}
     given: dict[str, torch.Tensor] = {}
 
@@ -83,10 +85,12 @@ def _run(
     with ExitStack() as stack, torch.enable_grad():
         for name, layer in layers.items():
             stack.callback(layer.register_forward_hook(hook(name)).remove)
-        likelihood = module(images).log_softmax(-1)
-        classes = torch.multinomial(likelihood.detach().exp(), 1, generator=generator)
-        outputs = list(given.values())
-        gradients = torch.autograd.grad(likelihood.gather(1, classes).sum(), outputs)
+        logits = module(images)
+        shares = logits.detach().softmax(-1)
+        signs = torch.randint(0, 2, shares.shape, generator=generator) * 2 - 1
+        turned = shares.sqrt() * signs
+        felt = turned - shares * turned.sum(-1, keepdim=True)
+        gradients = torch.autograd.grad(logits, list(given.values()), felt)
     return {name: (taken[name], own) for name, own in zip(given, gradients, strict=True)}
 
 

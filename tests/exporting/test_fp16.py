@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,8 @@ def large() -> tuple[Model, ir.Model]:
 @pytest.fixture
 def traced_once(large: tuple[Model, ir.Model], monkeypatch: pytest.MonkeyPatch) -> Model:
     """The large model, which is not traced again."""
-    monkeypatch.setattr("edgeprune.exporting.export.trace", lambda *_, **__: large[1].clone())
+    module = import_module("edgeprune.exporting.export")
+    monkeypatch.setattr(module, "trace", lambda *_, **__: large[1].clone())
     return large[0]
 
 

@@ -50,8 +50,7 @@ def _divergence(model: Model, found: ir.Model, folder: Path) -> float:
     return float((expected.exp() * (expected - own)).sum(1).mean())
 
 
-@pytest.mark.parametrize("layer", ["blocks.0.mlp.fc1", "blocks.1.attn.qkv", "head"])
-def test_harm_is_the_divergence_that_one_layer_causes(layer: str, tmp_path: Path) -> None:
+def test_harm_is_the_divergence_that_one_layer_causes(tmp_path: Path) -> None:
     model = small_model()
     with torch.no_grad():  # answers that say something
         model.module.get_submodule("head").weight.mul_(20)
@@ -59,11 +58,12 @@ def test_harm_is_the_divergence_that_one_layer_causes(layer: str, tmp_path: Path
     ranges = activation_ranges(base, lambda: [X], "minmax")
     coarse = FLAVOURS["cpu-avx2"]
     estimated = harm(model, base, ranges, coarse, [X] * 30)
-    others = {product.layer for product in products(base)} - {layer}
-    alone = base.clone()
-    quantise_static(alone, ranges, coarse, others)
-    measured = _divergence(model, alone, tmp_path)
-    assert estimated[layer] == pytest.approx(measured, rel=0.4)
+    layers = {product.layer for product in products(base)}
+    for layer in ("blocks.0.attn.qkv", "blocks.0.mlp.fc1", "blocks.1.mlp.fc2"):
+        alone = base.clone()
+        quantise_static(alone, ranges, coarse, layers - {layer})
+        measured = _divergence(model, alone, tmp_path)
+        assert estimated[layer] == pytest.approx(measured, rel=0.3), layer
 
 
 def test_layers_that_harm_are_kept_until_the_drop_is_small(
