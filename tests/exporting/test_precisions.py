@@ -105,7 +105,9 @@ def test_pixels_go_in_where_asked(
     found = evaluate(opened, labelled.dataset, labelled.split).dg.target_accuracy
     assert file.parity is not None
     assert file.parity.domains["night"].accuracy == found
-    load(Job(file.path, "pixels", "cpu", 2, 1, 0)).run()  # edgeprune bench takes it too
+    load(
+        Job("pixels", "onnxruntime", file.path, "cpu", 2, 1, 0)
+    ).run()  # edgeprune bench takes it too
 
 
 def test_the_optimised_graph_is_proved_and_keeps_its_metadata(
