@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -19,8 +20,11 @@ from edgeprune.exporting.settings import Int8Settings
 from edgeprune.model import Model
 from edgeprune.onnx_runner import OnnxRunner
 from edgeprune.progress import SILENT, Progress
-from edgeprune.pruning.calibration import calibrate
+from edgeprune.pruning.calibration import BATCH, calibrate
 from edgeprune.schema import Int8Facts, KeptLayer
+
+# Enough to order layers by; what they take and give is all held at once, for few images a time.
+HARM_IMAGES = 32
 
 
 def quantise(
@@ -59,8 +63,8 @@ def quantise(
         progress=progress,
     )
 
-    def batches() -> Iterator[torch.Tensor]:
-        return (images for images, _ in calibration.batches())
+    def batches(size: int = BATCH) -> Iterator[torch.Tensor]:
+        return (images for images, _ in calibration.batches(batch=size))
 
     static = settings.mode == "static"
     ranges = activation_ranges(found, batches, settings.method, progress) if static else None
@@ -87,7 +91,7 @@ def quantise(
     kept: list[KeptLayer] = []
     if drop([]) > settings.max_drop:
         progress.say("looking for the layers that int8 harms most")
-        harms = harm(model, found, ranges, flavour, batches(), seed)
+        harms = harm(model, found, ranges, flavour, islice(batches(4), HARM_IMAGES // 4), seed)
         order = sorted(harms, key=lambda name: -harms[name])
         count = fewest(lambda number: drop(order[:number]) <= settings.max_drop, len(order) - 1)
         if count is None:

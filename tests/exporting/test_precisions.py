@@ -66,7 +66,7 @@ def test_one_file_per_precision(model: Model, labelled: Labelled, tmp_path: Path
     assert len(list((tmp_path / "out").iterdir())) == 3
     fp32, fp16, int8 = result.files
     assert fp32.bytes > 1.7 * fp16.bytes
-    assert fp16.bytes > 1.4 * int8.bytes
+    assert fp16.bytes > 1.2 * int8.bytes  # of which one layer is fp32
     assert [layer.name for layer in int8.kept] == ["blocks.0.mlp.fc1"]
     for file in result.files:
         facts = _facts(file.path)
@@ -84,7 +84,10 @@ def test_one_file_per_precision(model: Model, labelled: Labelled, tmp_path: Path
         assert {name: own.accuracy for name, own in parity.domains.items()} == {
             name: own.accuracy for name, own in dg.domains.items()
         }
-        assert (parity.target, parity.worst_domain) == ("night", "night")
+        assert parity.target == "night"
+        assert parity.worst_domain is not None
+        accuracies = [own.accuracy for own in parity.domains.values()]
+        assert parity.domains[parity.worst_domain].accuracy == min(accuracies)
     assert int8.int8 is not None
     assert json.loads(_facts(int8.path)["edgeprune.int8"]) == int8.int8.model_dump(mode="json")
     assert int8.int8.data is not None
