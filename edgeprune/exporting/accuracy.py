@@ -166,11 +166,15 @@ def _compare(expected: torch.Tensor, found: torch.Tensor, labels: torch.Tensor) 
     half = Z95 * math.sqrt(max(lost + gained - (lost - gained) ** 2 / count, 0)) / count
     difference = (expected - found).abs()
     return DomainParity(
-        accuracy=100 * float(kept.float().mean()),
-        pytorch=100 * float(right.float().mean()),
+        accuracy=_percent(kept),
+        pytorch=_percent(right),
         drop_ci95=(100 * (drop - half), 100 * (drop + half)),
         n=count,
-        top1_agreement=100 * float((expected.argmax(1) == found.argmax(1)).float().mean()),
+        top1_agreement=_percent(expected.argmax(1) == found.argmax(1)),
         max_abs=float(difference.max()),
         mean_abs=float(difference.mean()),
     )
+
+
+def _percent(held: torch.Tensor) -> float:
+    return 100.0 * int(held.sum()) / len(held)
