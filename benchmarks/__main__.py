@@ -18,6 +18,8 @@ NAMES = (
     "speedup_breakdown",
     "round_to",
     "family_costs",
+    "int8_speed",
+    "export_cost",
     "reconstruction",
     "gate_detector",
     "sweep_overhead",

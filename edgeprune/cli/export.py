@@ -14,23 +14,69 @@ from edgeprune.files import check_output_directory
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from edgeprune.exporting import Labelled
     from edgeprune.exporting.parity import Probe
     from edgeprune.model import Model
-    from edgeprune.schema import ExportResult
+    from edgeprune.progress import Progress
+    from edgeprune.schema import ExportedFile, ExportResult
+
+# As edgeprune.exporting.settings has them; heavy modules are imported when the work begins.
+PRECISIONS = ("fp32", "fp16", "int8")
+FP32 = ("fp32",)
 
 
 @app.command("export")
 def command(
     model: options.Model,
     output: options.Output,
-    onnx: Annotated[bool, typer.Option("--onnx", help="Write model.onnx.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX files.")] = False,
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="Not part of this version; export --onnx.")
     ] = False,
-    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+    precision: Annotated[
+        list[str], typer.Option(help="fp32, fp16 or int8; give it again for another file.")
+    ] = list(FP32),  # noqa: B006
     opset: Annotated[int, typer.Option(help="ONNX operator set, 18 to 23.")] = 18,
     batch: Annotated[str, typer.Option(help="'dynamic', or one fixed size.")] = "dynamic",
+    io: Annotated[
+        str, typer.Option(help="Type of the input and output of the fp16 file: fp32 or fp16.")
+    ] = "fp32",
+    pixels: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing",
+            help="Take RGB images of 8 bits, NHWC, and normalise them in the graph.",
+        ),
+    ] = False,
+    optimize: Annotated[
+        bool,
+        typer.Option("--optimize", help="Write the graph as ONNX Runtime has optimised it."),
+    ] = False,
+    int8: Annotated[
+        str,
+        typer.Option(help="static: ranges from calibration images; dynamic: from every batch."),
+    ] = "static",
+    calibration: Annotated[
+        str, typer.Option(help="How ranges are chosen: minmax, percentile or entropy.")
+    ] = "minmax",
+    runtime: Annotated[
+        str,
+        typer.Option(
+            "--for", help="What int8 is for: cpu, cpu-avx2 (x86 without VNNI) or tensorrt."
+        ),
+    ] = "cpu",
+    max_drop: Annotated[
+        float,
+        typer.Option(help="Points on source validation that fp16 and int8 may lose."),
+    ] = 0.5,
+    samples: Annotated[int, typer.Option(min=1, help="Calibration images for int8.")] = 128,
     data: options.Data = None,
+    target: options.Target = None,
+    split: options.Split = None,
+    images_per_domain: Annotated[
+        int | None,
+        typer.Option(min=1, help="Score at most this many images of a domain; default all."),
+    ] = None,
     num_classes: options.NumClasses = None,
     img_size: options.ImgSize = None,
     pretrained: options.Pretrained = True,
@@ -39,10 +85,11 @@ def command(
     force: options.Force = False,
     json_: options.Json = False,
 ) -> None:
-    """Write an ONNX file that is proved against PyTorch.
+    """Write ONNX files that are proved against PyTorch.
 
     Both sides run on random images, and on real ones from --data (or from the embedded emoji
-    where they are installed).
+    where they are installed). With --data, fp16 and int8 are judged by their accuracy on every
+    domain; int8 needs it.
     """
     if tensorrt:
         raise UnavailableError(
@@ -50,25 +97,47 @@ def command(
         )
     if not onnx:
         raise UsageError("export needs a format: --onnx")
-    one_of(precision, "precision", ["fp32"])
+    for name in precision:
+        one_of(name, "precision", PRECISIONS)
+    if "int8" in precision and data is None:
+        raise UsageError(
+            "int8 needs images to be calibrated on and judged by: --data ROOT, or --data emoji"
+        )
     fixed = _batch(batch)
     check_output_directory(output, force=force)
     with quiet_stdout():
-        from edgeprune.exporting import ExportSettings, export
+        from edgeprune.exporting import ExportSettings, Int8Settings, export
         from edgeprune.loading import load_only
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
 
+        settings = ExportSettings(
+            precisions=tuple(precision),
+            opset=opset,
+            batch=fixed,
+            io=io,
+            pixels=pixels,
+            optimize=optimize,
+            int8=Int8Settings(int8, calibration, runtime, max_drop, samples),
+            seed=seed,
+        )
+        progress = TerminalProgress()
         source = load_only(model, DenseOptions(num_classes, img_size, pretrained, weights, seed))
+        judged = data is not None and (target is not None or tuple(precision) != FP32)
         result = export(
             source,
             output,
-            ExportSettings(opset=opset, batch=fixed),
+            settings,
             probes=_real_images(source, data),
+            labelled=(
+                _labelled(source, data, target, split, images_per_domain, progress)
+                if judged and data is not None
+                else None
+            ),
             force=force,
-            progress=TerminalProgress(),
+            progress=progress,
         )
-    show(result, json_, lambda console: _table(console, result))
+    show(result, json_, lambda console: _tables(console, result))
 
 
 def _batch(text: str) -> int | None:
@@ -89,7 +158,24 @@ def _real_images(model: Model, data: str | None) -> list[Probe]:
     return [image_probe(model, open_dataset(data or "emoji"))]
 
 
-def _table(console: Console, result: ExportResult) -> None:
+def _labelled(
+    model: Model,
+    data: str,
+    target: str | None,
+    split: str | None,
+    per_domain: int | None,
+    progress: Progress,
+) -> Labelled:
+    from edgeprune.domains import open_dataset
+    from edgeprune.exporting import Labelled
+    from edgeprune.training import choose_split
+
+    dataset = open_dataset(data)
+    divided = choose_split(dataset, model.record, target=target, by=split, progress=progress)
+    return Labelled(dataset, divided, per_domain)
+
+
+def _tables(console: Console, result: ExportResult) -> None:
     from rich.table import Table
 
     table = Table(title=f"{result.model}, exported in {result.seconds:.1f} s")
@@ -106,6 +192,53 @@ def _table(console: Console, result: ExportResult) -> None:
             if parity
             else ("not run", "not run", "")
         )
-        megabytes = f"{file.bytes / 1e6:.1f}"
-        table.add_row(file.path, file.precision, str(file.opset), megabytes, *proof)
+        size = file.bytes + (file.external.bytes if file.external else 0)
+        table.add_row(file.path, file.precision, str(file.opset), f"{size / 1e6:.1f}", *proof)
+    console.print(table)
+    if any(file.parity and file.parity.domains for file in result.files):
+        _accuracy(console, result.files)
+    for file in result.files:
+        _kept(console, file)
+
+
+def _accuracy(console: Console, files: list[ExportedFile]) -> None:
+    """Show accuracy by domain, PyTorch beside every file."""
+    from rich.table import Table
+
+    proved = [(file, file.parity) for file in files if file.parity and file.parity.source_val]
+    table = Table(title="Accuracy, and how often the file's answer is PyTorch's")
+    table.add_column("domain")
+    table.add_column("PyTorch", justify="right")
+    for file, _ in proved:
+        table.add_column(file.precision, justify="right")
+        table.add_column("agrees", justify="right")
+    first = proved[0][1]
+    for domain in first.domains:
+        cells = [
+            cell
+            for _, parity in proved
+            for cell in (
+                f"{parity.domains[domain].accuracy:.1f} %",
+                f"{parity.domains[domain].top1_agreement:.1f} %",
+            )
+        ]
+        held_out = " (held out)" if domain == first.target else ""
+        table.add_row(f"{domain}{held_out}", f"{first.domains[domain].pytorch:.1f} %", *cells)
+    pooled = [parity.source_val for _, parity in proved if parity.source_val]
+    cells = [cell for own in pooled for cell in (f"{own.accuracy:.1f} %", "")]
+    table.add_row("all sources", f"{pooled[0].pytorch:.1f} %", *cells)
+    console.print(table)
+
+
+def _kept(console: Console, file: ExportedFile) -> None:
+    if not file.kept:
+        return
+    from rich.table import Table
+
+    table = Table(title=f"{file.precision}: kept in fp32")
+    for name in ("layer", "because of", "harm of int8, nats"):
+        table.add_column(name)
+    for layer in file.kept:
+        harm = "" if layer.harm is None else f"{layer.harm:.2e}"
+        table.add_row(layer.name, layer.reason, harm)
     console.print(table)

@@ -1,4 +1,4 @@
-"""ONNX, one file in fp32, with everything a user of the file must know in its metadata."""
+"""ONNX in fp32, with everything a user of the file must know in its metadata."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from onnxscript import ir
 
 from edgeprune.errors import UsageError
 from edgeprune.exporting import translations
+from edgeprune.exporting.narrowing import leave_out_unread
+from edgeprune.exporting.rows import flatten_rows
 from edgeprune.files import explain_os_errors
 from edgeprune.model import Model
 from edgeprune.selection import selection_of
@@ -31,52 +32,90 @@ SINGLE_FILE_LIMIT_BYTES = 2_000_000_000
 def export_onnx(
     model: Model, path: Path, *, opset: int = DEFAULT_OPSET, batch: int | None = None
 ) -> None:
-    """Write ``model`` as one ONNX file in fp32.
+    """Write ``model`` as an ONNX file in fp32: :func:`trace`, then :func:`write`."""
+    write(trace(model, opset=opset, batch=batch), path, metadata(model))
 
-    The graph maps ``images (batch, 3, size, size)`` to ``logits (batch, classes)``.
 
-    Args:
-        model: any model.
-        path: the file to write, in place; callers give a scratch name.
-        opset: version of the operator set.
-        batch: a fixed batch size, or None for a dynamic one.
+def check_range(opset: int, batch: int | None) -> None:
+    """Check, before any long work, that these can be asked for.
 
     Raises:
-        UsageError: if the opset or batch is out of range, or the model is above 2 GB.
-        OutputError: if the disk is full.
+        UsageError: if the opset or batch is out of range.
     """
     if opset not in OPSETS:
         raise UsageError(f"opset {opset} is not accepted; {OPSETS[0]} to {OPSETS[-1]} are")
     if batch is not None and batch < 1:
         raise UsageError(f"batch {batch} is not accepted; 'dynamic' or 1 and more are")
-    if 4 * model.record.pruned.params > SINGLE_FILE_LIMIT_BYTES:
-        raise UsageError("models above 2 GB do not fit one ONNX file")
+
+
+def trace(model: Model, *, opset: int = DEFAULT_OPSET, batch: int | None = None) -> ir.Model:
+    """Return ``model`` as an ONNX model in fp32, which shares the memory of its weights.
+
+    The graph maps ``images (batch, 3, size, size)`` to ``logits (batch, classes)``. All linear
+    layers are ``Gemm`` nodes whose weights, ``(out, in)``, have the names that PyTorch gives them.
+
+    Args:
+        model: any model.
+        opset: version of the operator set.
+        batch: a fixed batch size, or None for a dynamic one.
+
+    Raises:
+        UsageError: if the opset or batch is out of range.
+    """
+    check_range(opset, batch)
     size = model.record.img_size
     # a batch of 1 would be taken for a constant
     images = torch.zeros(batch or 2, 3, size, size)
     shapes = None if batch else {"x": {0: torch.export.Dim("batch", min=1)}}
     with _quiet(), torch.no_grad():
+        traced = torch.export.export(
+            model.module.eval(), (images,), dynamic_shapes=shapes, strict=False
+        )
+        leave_out_unread(traced)
+        flatten_rows(traced)
         program = torch.onnx.export(
-            model.module.eval(),
-            (images,),
+            traced,
             input_names=[INPUT],
             output_names=[OUTPUT],
             opset_version=opset,
             dynamo=True,
-            dynamic_shapes=shapes,
             custom_translation_table=translations.table(opset),
             verbose=False,
         )
         assert program is not None  # the dynamo exporter returns one or raises
-        _fold_splits(program.model.graph)
-    proto = program.model_proto
+        graph = program.model.graph
+        _fold_splits(graph)
     # "batch" is only a hint to the exporter; the name is what a reader of the file sees
     if batch is None:
-        for value in (proto.graph.input[0], proto.graph.output[0]):
-            value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    onnx.helper.set_model_props(proto, _metadata(model))
+        for value in (graph.inputs[0], graph.outputs[0]):
+            sizes = list(value.shape or ())
+            value.shape = ir.Shape(["batch", *sizes[1:]])
+    found: ir.Model = program.model
+    return found
+
+
+def write(found: ir.Model, path: Path, facts: dict[str, str]) -> Path | None:
+    """Write an ONNX model in place; callers give a scratch name.
+
+    Above 2 GB, which no protobuf file can hold, the weights go into ``NAME.onnx.data`` beside it.
+
+    Returns:
+        The file with the weights, or None if they are in the model file.
+
+    Raises:
+        OutputError: if the disk is full.
+    """
+    found.metadata_props.update(facts)
+    sizes = [
+        value.const_value.nbytes for value in found.graph.initializers.values() if value.const_value
+    ]
+    external = path.with_name(path.name + ".data") if sum(sizes) > SINGLE_FILE_LIMIT_BYTES else None
     with explain_os_errors(path):
-        path.write_bytes(proto.SerializeToString())
+        if external is None:
+            path.write_bytes(ir.to_proto(found).SerializeToString())
+        else:
+            ir.save(found, path, external_data=external.name)
+    return external
 
 
 def _fold_splits(graph: ir.Graph) -> None:
@@ -97,7 +136,8 @@ def _fold_splits(graph: ir.Graph) -> None:
             del graph.initializers[whole.name]
 
 
-def _metadata(model: Model) -> dict[str, str]:
+def metadata(model: Model, precision: str = "fp32") -> dict[str, str]:
+    """Return what a user of a file must know: model, classes, preprocessing, fingerprint."""
     record = model.record
     selection = selection_of(record.made)
     preprocess = {
@@ -114,7 +154,7 @@ def _metadata(model: Model) -> dict[str, str]:
         "edgeprune.macs": str(record.pruned.macs),
         "edgeprune.params": str(record.pruned.params),
         "edgeprune.fingerprint": record.weights_sha256,
-        "edgeprune.precision": "fp32",
+        "edgeprune.precision": precision,
         **({"edgeprune.selection": selection} if selection else {}),
     }
 

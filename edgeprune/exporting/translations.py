@@ -26,30 +26,12 @@ ATTENTION_OPSET = 23
 def table(opset: int) -> dict[Callable[..., Any], Callable[..., Any]]:
     """Return the translations for a version of the operator set, by PyTorch operator."""
     aten = torch.ops.aten
-    found: dict[Callable[..., Any], Callable[..., Any]] = {aten.linear.default: linear}
+    found: dict[Callable[..., Any], Callable[..., Any]] = {}
     if opset < GELU_OPSET:
         found[aten.gelu.default] = gelu
     if opset < ATTENTION_OPSET:
         found[aten.scaled_dot_product_attention.default] = attention
     return found
-
-
-def linear(input: Value, weight: Value, bias: Value | None = None) -> Value:
-    """Multiply all rows at once in one Gemm, which adds the bias as it goes.
-
-    Otherwise the bias is a second pass over the result.
-    """
-    leading = list(input.shape)[:-1]
-    inner = leading[1:]
-    if bias is None or not all(isinstance(size, int) for size in inner):
-        product = op.MatMul(input, op.Transpose(weight, perm=[1, 0]))
-        return product if bias is None else op.Add(product, bias)
-    if len(leading) == 1:
-        return op.Gemm(input, weight, bias, transB=1)
-    outputs, inputs = weight.shape
-    rows = op.Reshape(input, _int64([-1, inputs]))
-    product = op.Gemm(rows, weight, bias, transB=1)
-    return op.Reshape(product, _int64([-1, *inner, outputs]))
 
 
 def gelu(self: Value, approximate: str = "none") -> Value:
@@ -94,10 +76,6 @@ def attention(
     if attn_mask is not None:
         scores = op.Add(scores, attn_mask)
     return op.MatMul(op.Softmax(scores, axis=-1), value)
-
-
-def _int64(values: list[int]) -> Value:
-    return ir.tensor(values, dtype=ir.DataType.INT64)
 
 
 def _like(value: float, other: Value) -> Value:

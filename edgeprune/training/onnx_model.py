@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from edgeprune.errors import ModelError, UsageError, one_of
 from edgeprune.images import Preprocess
+from edgeprune.onnx_runner import OnnxRunner
 from edgeprune.schema import Selection
 from edgeprune.selection import SELECTIONS
 
@@ -26,33 +26,24 @@ class OnnxModel:
         name: the model's name.
         classes: class names in the order of the logits.
         preprocess: how it wants its images.
-        batch: the only batch size that it takes, or None for any.
         selection: how the weights were selected, or None if that is not known.
         fingerprint: ``weights_sha256`` of the artifact it was exported from, or None.
+        runner: the open file.
     """
 
     name: str
     classes: tuple[str, ...]
     preprocess: Preprocess
-    batch: int | None
     selection: Selection | None
     fingerprint: str | None
-    session: Any
+    runner: OnnxRunner
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits ``(batch, classes)`` of images ``(batch, 3, size, size)``."""
-        size = self.batch or len(images)
-        parts = [self._run(part.numpy(), size) for part in images.split(size)]
-        return torch.from_numpy(np.concatenate(parts))
+        """Return fp32 logits ``(batch, classes)`` of normalised images ``(batch, 3, size, size)``.
 
-    def _run(self, images: Any, size: int) -> Any:
-        padding = [(0, size - len(images)), (0, 0), (0, 0), (0, 0)]
-        (logits,) = self.session.run(None, {self._input: np.pad(images, padding)})
-        return logits[: len(images)]
-
-    @property
-    def _input(self) -> str:
-        return str(self.session.get_inputs()[0].name)
+        A file of fp16 or of pixels gets them in its own form.
+        """
+        return torch.from_numpy(self.runner.logits(images.numpy()))
 
 
 def open_onnx(path: Path) -> OnnxModel:
@@ -62,25 +53,21 @@ def open_onnx(path: Path) -> OnnxModel:
         ModelError: if it is missing, no ONNX file, or its metadata do not say how it wants its
             images and which classes it knows.
     """
-    import onnxruntime
-
     if not path.is_file():
         raise ModelError(f"ONNX file {str(path)!r} does not exist")
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        runner = OnnxRunner(path)
     except Exception as error:  # onnxruntime has an error class per status and no common one
         reason = str(error).splitlines()[0][:200]
         raise ModelError(f"{str(path)!r} cannot be run by ONNX Runtime: {reason}") from error
-    found = session.get_modelmeta().custom_metadata_map
-    batch = session.get_inputs()[0].shape[0]
+    found = runner.metadata
     return OnnxModel(
         name=found.get("edgeprune.model", path.stem),
         classes=_classes(found, path),
         preprocess=_preprocess(found, path),
-        batch=batch if isinstance(batch, int) else None,
         selection=_selection(found, path),
         fingerprint=found.get("edgeprune.fingerprint") or None,
-        session=session,
+        runner=runner,
     )
 
 

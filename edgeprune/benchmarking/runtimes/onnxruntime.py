@@ -17,13 +17,17 @@ PACKAGES = ("onnxruntime", "numpy")
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
+# What exported files take: normalised images (NCHW), or pixels as they are decoded (NHWC).
+NORMALISED = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+PIXELS = "tensor(uint8)"
+
+
 class OnnxSession:
     """An ONNX Runtime session with input and output bound once, on the device."""
 
     def __init__(self, session: Any, job: Job) -> None:
         self.loaded = _inspect(session, job)
-        shape = (job.batch, 3, self.loaded.img_size, self.loaded.img_size)
-        images = np.random.default_rng(job.seed).standard_normal(shape, dtype=np.float32)
+        images = _images(session.get_inputs()[0].type, job, self.loaded.img_size)
         name = session.get_inputs()[0].name
         if job.device == "cpu":
             self._call: Callable[[], object] = partial(session.run, None, {name: images})
@@ -104,13 +108,24 @@ def _bound(
     return run
 
 
+def _images(kind: str, job: Job, size: int) -> np.ndarray[Any, Any]:
+    """Make a batch of random images of the type that a file takes."""
+    generator = np.random.default_rng(job.seed)
+    if kind == PIXELS:
+        return generator.integers(0, 256, (job.batch, size, size, 3), dtype=np.uint8)
+    images = generator.standard_normal((job.batch, 3, size, size), dtype=np.float32)
+    return images.astype(NORMALISED[kind])
+
+
 def _inspect(session: Any, job: Job) -> Loaded:
     """Read the input's shape and edgeprune's metadata; check that images of the batch fit."""
     inputs = session.get_inputs()
     if len(inputs) != 1:
         raise ModelError(f"{job.name!r} has {len(inputs)} inputs; one, of images, was expected")
     shape = inputs[0].shape
-    if inputs[0].type != "tensor(float)" or len(shape) != 4 or shape[1] != 3:
+    if inputs[0].type == PIXELS and len(shape) == 4:
+        shape = [shape[0], shape[3], *shape[1:3]]
+    if inputs[0].type not in (*NORMALISED, PIXELS) or len(shape) != 4 or shape[1] != 3:
         raise ModelError(
             f"{job.name!r} takes {inputs[0].type} of shape {shape};"
             " tensor(float) of shape [batch, 3, size, size] was expected"
