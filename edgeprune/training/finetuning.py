@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import safetensors.torch
 
 from edgeprune import artifact, families
 from edgeprune.domains import (
     DomainDataset,
     ImageStore,
     Split,
-    data_facts,
-    load_images,
     warn_of_duplicates,
 )
-from edgeprune.environment import artifact_versions
-from edgeprune.errors import CheckError, ModelError, PeerError
+from edgeprune.errors import CheckError, PeerError
 from edgeprune.files import check_output_directory
 from edgeprune.model import Model, check_classes
 from edgeprune.predictions import Predictions
 from edgeprune.progress import SILENT, Progress
-from edgeprune.schema import ArtifactRecord, FinetuneResult, FinetuneSeconds, Made, Selection
-from edgeprune.selection import selection_of
+from edgeprune.schema import ArtifactRecord, FinetuneResult, FinetuneSeconds
 from edgeprune.training.answers import predictions_of
-from edgeprune.training.averaging import weights
-from edgeprune.training.batches import Batch, TrainingImages, pooled, prefetched
+from edgeprune.training.batches import prefetched
 from edgeprune.training.compute import open_device, repeatable
 from edgeprune.training.evaluation import dg_result, machine_facts
 from edgeprune.training.held_out import warn_of_leaks
-from edgeprune.training.mixup import mixup
-from edgeprune.training.processes import Processes, open_processes
+from edgeprune.training.job import Job, check_teacher
+from edgeprune.training.processes import open_processes
 from edgeprune.training.resume import check_same_run, open_resume
 from edgeprune.training.settings import FinetuneSettings
 from edgeprune.training.stochastic_depth import set_drop_path
-from edgeprune.training.teacher_memory import TeacherMemory
 from edgeprune.training.trainer import Trainer
 
 
@@ -96,13 +86,13 @@ def finetune(
     progress = progress if processes.is_main else SILENT
     processes.from_main(lambda: check_output_directory(output, force=force))
     check_classes(model, dataset.classes)
-    _check_teacher(model, teacher, dataset)
+    check_teacher(model, teacher, dataset)
     directory = processes.from_main(lambda: open_resume(output, resume=resume, force=force))
     warn_of_leaks(model.record, dataset, split, "the model", progress)
     if teacher is not None:
         warn_of_leaks(teacher.record, dataset, split, "the teacher", progress)
     warn_of_duplicates(split, progress)
-    job = _Job(model, teacher, dataset, split, settings, processes)
+    job = Job(model, teacher, dataset, split, settings, processes)
     check_same_run(processes, job.identity)
     steps = settings.total_steps(job.images)
     trainer = Trainer(
@@ -172,82 +162,8 @@ class _Clock:
         return self.before + time.perf_counter() - self._started
 
 
-class _Job:
-    """What a run starts from. ``made`` goes into its artifact, ``identity`` marks its state."""
-
-    def __init__(
-        self,
-        model: Model,
-        teacher: Model | None,
-        dataset: DomainDataset,
-        split: Split,
-        settings: FinetuneSettings,
-        processes: Processes,
-    ) -> None:
-        self.processes = processes
-        self.model = model
-        self.dataset = dataset
-        self.split = split
-        self.settings = settings
-        self.images = sum(map(len, split.train.values()))
-        options = settings.decisive()
-        del options["seed"]
-        self.made = Made(
-            command="finetune",
-            options={**options, "teacher": _fingerprint(teacher) if teacher else None},
-            seed=settings.seed,
-            data=data_facts(dataset, split, self.images),
-            versions=artifact_versions(),
-        )
-
-    @property
-    def selection(self) -> Selection | None:
-        return selection_of([*self.model.record.made, self.made])
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        return {
-            "model": {"name": self.model.record.model, "weights": _fingerprint(self.model)},
-            **self.made.model_dump(mode="json"),
-        }
-
-    def teacher_memory(self, directory: Path) -> TeacherMemory:
-        """Open the memory of what the teacher says to the batches of this run."""
-        decisive = ("batch_size", "mixup", "precision", "device")
-        identity = {
-            "teacher": self.made.options["teacher"],
-            "images": str(self.model.preprocess),
-            "data": self.made.model_dump(mode="json", include={"data", "seed", "versions"}),
-            **{name: self.made.options[name] for name in decisive},
-        }
-        return TeacherMemory(directory, identity)
-
-    def training_batches(self, progress: Progress) -> Callable[[int], Batch]:
-        samples, sizes = pooled(self.split.train)
-        store = load_images(samples, self.model.preprocess, progress=progress)
-        settings, classes = self.settings, len(self.dataset.classes)
-        images = TrainingImages(
-            store, sizes, settings.batch_size, settings.seed, self.processes.share
-        )
-        if not settings.mixup:
-            return images.batch
-        return lambda step: mixup(*images.batch(step), classes, settings.mixup, settings.seed, step)
-
-    def validation_stores(self, progress: Progress) -> dict[str, ImageStore]:
-        return {
-            domain: load_images(samples, self.model.preprocess, progress=progress)
-            for domain, samples in self.split.validation.items()
-        }
-
-    def test_stores(self, progress: Progress) -> dict[str, ImageStore]:
-        return {
-            domain: load_images(samples, self.model.preprocess, progress=progress)
-            for domain, samples in self.split.tests.items()
-        }
-
-
 def _train_and_score(
-    job: _Job, trainer: Trainer, checkpoint: Callable[[], None], progress: Progress
+    job: Job, trainer: Trainer, checkpoint: Callable[[], None], progress: Progress
 ) -> Predictions:
     stores = job.validation_stores(progress)
     targets = job.test_stores(progress) if job.settings.selection == "oracle" else None
@@ -261,7 +177,7 @@ def _train_and_score(
 
 
 def _train(
-    job: _Job,
+    job: Job,
     trainer: Trainer,
     stores: dict[str, ImageStore],
     targets: dict[str, ImageStore] | None,
@@ -302,7 +218,7 @@ def _kept_when_interrupted(trainer: Trainer, checkpoint: Callable[[], None]) -> 
 
 
 def _write(
-    job: _Job, trainer: Trainer, predictions: Predictions, output: Path, *, force: bool
+    job: Job, trainer: Trainer, predictions: Predictions, output: Path, *, force: bool
 ) -> ArtifactRecord:
     record = job.model.record
     update = {
@@ -318,27 +234,3 @@ def _write(
     module = trainer.module.to("cpu").eval()
     made = Model(module, record.model_copy(update=update))
     return artifact.save(made, output, force=force, predictions=predictions).record
-
-
-def _check_teacher(model: Model, teacher: Model | None, dataset: DomainDataset) -> None:
-    if teacher is None:
-        return
-    try:
-        check_classes(teacher, dataset.classes)
-    except ModelError as error:
-        raise ModelError(f"teacher: {error}") from None
-    if teacher.preprocess != model.preprocess:
-        raise ModelError(
-            f"the teacher wants its images otherwise ({_wanted(teacher)})"
-            f" than the model ({_wanted(model)})"
-        )
-
-
-def _wanted(model: Model) -> str:
-    wants = model.preprocess
-    return f"{wants.img_size} px, mean {wants.mean}, std {wants.std}, {wants.interpolation}"
-
-
-def _fingerprint(model: Model) -> str:
-    """Return the SHA-256 of the weights as an artifact would hold them."""
-    return hashlib.sha256(safetensors.torch.save(weights(model.module))).hexdigest()
