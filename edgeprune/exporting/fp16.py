@@ -47,8 +47,8 @@ def to_half(found: ir.Model, keep: Collection[str] = (), io: str = "fp32") -> No
     """
     graph = found.graph
     if io == "fp16":
-        for image in graph.inputs:
-            image.type = ir.TensorType(HALF)
+        for images in graph.inputs:
+            images.type = ir.TensorType(HALF)
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     for node in list(graph):
         half = _can_be_half(node) and node.name not in keep
