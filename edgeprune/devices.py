@@ -238,8 +238,9 @@ def _first_problem(error: ValidationError) -> tuple[str, str | None]:
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        group = {"match": Match, "source": Source}.get(str(first["loc"][0]), DeviceProfile)
-        return f"unknown key {key!r}", nearest(str(first["loc"][-1]), group.model_fields)
+        groups: dict[str, type[Facts]] = {"match": Match, "source": Source}
+        accepted = groups.get(str(first["loc"][0]), DeviceProfile).model_fields
+        return f"unknown key {key!r}", nearest(str(first["loc"][-1]), accepted)
     if first["type"] == "missing":
         return f"key {key!r} is missing", None
     message = first["msg"].removeprefix("Value error, ")
