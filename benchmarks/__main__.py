@@ -19,6 +19,8 @@ NAMES = (
     "family_costs",
     "reconstruction",
     "gate_detector",
+    "estimate_jetson",
+    "estimate_cpu",
 )
 
 for name in sys.argv[1:] or NAMES:

@@ -67,6 +67,7 @@ def html(data: ReportData) -> str:
         splits=_splits(data.models),
         flat=lambda value: list(_flat(value)),
         common=_common_setting(data.rows),
+        how=_how(data.rows),
         w=wording,
         few=len(data.models) <= FEW_MODELS,
         dim_titles=DIM_TITLES,
@@ -109,6 +110,14 @@ def _common_setting(rows: Sequence[ReportRow]) -> str | None:
     """Return how all rows were measured, if all were measured alike."""
     settings = {wording.setting(row) for row in rows}
     return settings.pop() if len(settings) == 1 else None
+
+
+def _how(rows: Sequence[ReportRow]) -> str:
+    """Say whether the speed-ups of a table were measured, estimated, or some of each."""
+    estimated = {bool(r.estimated or r.speedup_estimated) for r in rows if r.runtime is not None}
+    if estimated == {True}:
+        return "Estimated"
+    return "Measured or estimated" if True in estimated else "Measured"
 
 
 def _domains(models: Sequence[ReportModel]) -> list[str]:

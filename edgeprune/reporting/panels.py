@@ -53,10 +53,16 @@ class Panel:
                 found.append(point)
         return found[::-1]
 
+    @property
+    def how(self) -> str:
+        """``Measured`` or ``Estimated``: a panel holds only one of them."""
+        estimated = any(p.row.estimated or p.row.speedup_estimated for p in self.points)
+        return "Estimated" if estimated else "Measured"
+
     def text(self) -> str:
         """Say in words what the plot shows: its alternative text."""
         head = (
-            f"Measured speed-up against accuracy on {self.target}, unseen in training"
+            f"{self.how} speed-up against accuracy on {self.target}, unseen in training"
             f" ({self.setting})."
         )
         return " ".join([head, *(_in_words(point) for point in self.points)])
@@ -71,7 +77,9 @@ def build_panels(rows: Sequence[ReportRow]) -> tuple[list[Panel], list[str]]:
     groups: dict[tuple[object, ...], list[ReportRow]] = {}
     for row in drawn:
         score = (row.dataset, row.target, row.split, row.split_seed, row.holdout, row.target_n)
-        how = (row.runtime, row.device, row.precision, row.threads)
+        # Estimates have a plot of their own.
+        guessed = bool(row.estimated or row.speedup_estimated)
+        how = (row.runtime, row.device, row.precision, row.threads, guessed)
         groups.setdefault((*score, *how), []).append(row)
     panels = []
     notes = []
@@ -119,7 +127,7 @@ def _panel(rows: Sequence[ReportRow]) -> Panel:
         dataset=first.dataset or "",
         target=first.target or "",
         split=f"split by {first.split}, seed {first.split_seed}",
-        setting=setting(first),
+        setting=setting(first).removeprefix("estimated: "),
         baseline=baseline,
         metric=metric,
         points=points,

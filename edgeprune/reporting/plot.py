@@ -114,7 +114,7 @@ def draw(panel: Panel, theme: Theme, shape: Shape) -> str:
 def _dress(axes: Axes, panel: Panel, theme: Theme) -> None:
     over = _shorten(panel.baseline)
     axes.set_facecolor(theme.background)
-    axes.set_xlabel(f"Measured speed-up over {over} (×)", color=theme.text)
+    axes.set_xlabel(f"{panel.how} speed-up over {over} (×)", color=theme.text)
     axes.set_ylabel(f"Accuracy on {_shorten(panel.target)}, unseen (%)", color=theme.text)
     axes.grid(visible=True, color=theme.grid, linewidth=0.8)
     axes.set_axisbelow(True)
