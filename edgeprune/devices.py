@@ -202,7 +202,7 @@ def read_profile(path: Path) -> DeviceProfile:
         UsageError: naming the file and the key that is missing, unknown or impossible.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"device profile {str(path)!r} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -217,6 +217,11 @@ def read_profile(path: Path) -> DeviceProfile:
             f"device profile {str(path)!r}: name: {profile.name!r} differs from the file's name"
         )
     return profile
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML, on Python 3.10 too. Raises tomllib.TOMLDecodeError."""
+    return tomllib.loads(text)
 
 
 @cache

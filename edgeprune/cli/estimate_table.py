@@ -71,7 +71,7 @@ def _trust(result: BenchResult) -> list[str]:
     lines = [
         f"Calibrated on {calibration['source']}. For {calibration['held_out']}, half of"
         f" {calibration['cases']} estimates were off by more than"
-        f" {calibration['median_percent']:.0f} %, 95 % of them by a factor of at most"
+        f" {calibration['median_percent']:g} %, 95 % of them by a factor of at most"
         f" {calibration['factor95']:.2f}: the interval."
     ]
     if budget is not None:

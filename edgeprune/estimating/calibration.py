@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from edgeprune.devices import DeviceProfile, tomllib
+from edgeprune.devices import DeviceProfile, parse_toml
 from edgeprune.errors import UsageError
 from edgeprune.estimating.roofline import Coefficients
 from edgeprune.figures import count
@@ -130,7 +130,7 @@ class Calibration(Facts):
 def calibrations() -> tuple[Calibration, ...]:
     """Return all calibrations that come with edgeprune."""
     return tuple(
-        Calibration.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        Calibration.model_validate(parse_toml(path.read_text(encoding="utf-8")))
         for path in sorted(FOLDER.glob("*.toml"))
     )
 

@@ -110,8 +110,14 @@ def columns(kernels: Sequence[Kernel]) -> Columns:
         return np.array([getattr(kernel, name) for kernel in kernels], dtype=np.float64)
 
     return Columns(
-        np.array([kernel.kind for kernel in kernels]),
-        *map(floats, ("count", "m", "n", "k", "reads", "weights", "writes")),
+        kind=np.array([kernel.kind for kernel in kernels]),
+        count=floats("count"),
+        m=floats("m"),
+        n=floats("n"),
+        k=floats("k"),
+        reads=floats("reads"),
+        weights=floats("weights"),
+        writes=floats("writes"),
         fused=np.array([kernel.fused for kernel in kernels], dtype=np.bool_),
     )
 
