@@ -23,6 +23,8 @@ NAMES = (
     "reconstruction",
     "gate_detector",
     "sweep_overhead",
+    "estimate_jetson",
+    "estimate_cpu",
 )
 
 for name in sys.argv[1:] or NAMES:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from edgeprune.errors import UsageError, one_of
+from edgeprune.errors import UsageError, nearest, one_of
 from edgeprune.schema import Document, Facts
 
 if sys.version_info >= (3, 11):
@@ -57,7 +57,8 @@ class DeviceProfile(Facts):
     The rates are dense peaks of the GPU alone. What the maker advertises, with sparsity and
     other engines counted in, stands apart in ``advertised`` and ``advertised_sparse_tops``.
     Clocks are the highest of the strongest power mode. ``jetpack``, ``cuda`` and ``tensorrt``
-    are the last versions for the board.
+    are the last versions for the board. ``latency_budget_ms`` is no property of the device but a
+    choice: what an estimate is held against unless somebody says otherwise.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -87,6 +88,7 @@ class DeviceProfile(Facts):
     jetpack: str | None = None
     cuda: str | None = None
     tensorrt: str | None = None
+    latency_budget_ms: Amount | None = None
 
     match: Match = Match()
     source: tuple[Source, ...] = ()
@@ -107,6 +109,10 @@ class DeviceProfile(Facts):
             "int8_dense_tops",
             self.int8_dense_tops,
         )
+        if self.cuda_cores and self.gpu_sms and self.cuda_cores % self.gpu_sms:
+            raise ValueError(
+                f"cuda_cores: {self.cuda_cores} cannot be shared evenly by {self.gpu_sms} SMs"
+            )
         if self.fp32_tflops and self.cuda_cores and self.gpu_clock_mhz:
             peak = self.cuda_cores * 2 * self.gpu_clock_mhz * 1e6 / 1e12
             if abs(self.fp32_tflops / peak - 1) > PEAK_TOLERANCE:
@@ -196,7 +202,7 @@ def read_profile(path: Path) -> DeviceProfile:
         UsageError: naming the file and the key that is missing, unknown or impossible.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = parse_toml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"device profile {str(path)!r} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -204,12 +210,18 @@ def read_profile(path: Path) -> DeviceProfile:
     try:
         profile = DeviceProfile.model_validate(raw)
     except ValidationError as error:
-        raise UsageError(f"device profile {str(path)!r}: {_first_problem(error)}") from None
+        message, hint = _first_problem(error)
+        raise UsageError(f"device profile {str(path)!r}: {message}", hint) from None
     if profile.name != path.stem:
         raise UsageError(
             f"device profile {str(path)!r}: name: {profile.name!r} differs from the file's name"
         )
     return profile
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML, on Python 3.10 too. Raises tomllib.TOMLDecodeError."""
+    return tomllib.loads(text)
 
 
 @cache
@@ -225,12 +237,16 @@ def _not_below(key: str, value: float | None, other: str, floor: float | None) -
         raise ValueError(f"{key}: {value:g} is below {other}, {floor:g}")
 
 
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
+def _first_problem(error: ValidationError) -> tuple[str, str | None]:
+    """Return what is wrong in one sentence, and the nearest accepted key for an unknown one."""
+    # A misspelt key is reported before the key that is missing because of it.
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key!r}"
+        groups: dict[str, type[Facts]] = {"match": Match, "source": Source}
+        accepted = groups.get(str(first["loc"][0]), DeviceProfile).model_fields
+        return f"unknown key {key!r}", nearest(str(first["loc"][-1]), accepted)
     if first["type"] == "missing":
-        return f"key {key!r} is missing"
+        return f"key {key!r} is missing", None
     message = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {message} (found {first['input']!r})" if key else message
+    return (f"{key}: {message} (found {first['input']!r})" if key else message), None

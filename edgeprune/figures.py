@@ -7,3 +7,10 @@ def count(number: float) -> str:
         if number >= scale:
             return f"{number / scale:.3g} {unit}"
     return f"{number:g}"
+
+
+def significant(value: float | None) -> str:
+    """Three significant digits, whole numbers from 1000 on, a dash for none."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"

@@ -15,6 +15,7 @@ from edgeprune.environment import available_cores, cpu_name
 from edgeprune.schema import Document, Facts
 
 DRIVER_TIMEOUT_S = 20
+UNREADABLE_BOARD = "a Jetson whose device tree cannot be read"
 
 # L4T (Jetson Linux) to JetPack; sources: jetson_stats' table, meta-tegra, NVIDIA's archive pages.
 JETPACK_OF_L4T = {
@@ -146,13 +147,13 @@ def _board(root: Path) -> Board | None:
     tree = root / "proc/device-tree"
     model = _read(tree / "model").strip("\0 \n")
     compatible = [entry for entry in _read(tree / "compatible").split("\0") if entry.strip()]
-    if not any(entry.startswith("nvidia,tegra") for entry in compatible) and (
-        "jetson" not in model.lower()
-    ):
-        return None
     l4t = _l4t(_read(root / "etc/nv_tegra_release"))
+    is_tegra = any(entry.startswith("nvidia,tegra") for entry in compatible)
+    # A container may hide the device tree; Jetson Linux alone has nv_tegra_release.
+    if not is_tegra and "jetson" not in model.lower() and (model or l4t is None):
+        return None
     return Board(
-        model=model,
+        model=model or UNREADABLE_BOARD,
         compatible=compatible,
         l4t=l4t,
         jetpack=JETPACK_OF_L4T.get(l4t) if l4t else None,

@@ -502,16 +502,17 @@ class ExportResult(Document):
 class Latency(Facts):
     """Latency of one call in milliseconds; ``ci95`` is the interval on the median (p50).
 
-    A percentile is null where there are too few samples to quote it.
+    A percentile is null where there are too few samples to quote it. Of an estimate, all but the
+    median and its interval is null.
     """
 
-    min: float
+    min: float | None
     p50: float
     p90: float | None
     p95: float | None
     p99: float | None
-    mean: float
-    std: float
+    mean: float | None
+    std: float | None
     ci95: tuple[float, float]
 
 
@@ -535,11 +536,22 @@ class RawCalls(Facts):
     data: str
 
 
+class EstimatedLayer(Facts):
+    """What an estimate gives the operations of one kind in one layer, and what bounds them."""
+
+    name: str
+    kind: str
+    macs: int
+    latency_ms: float
+    bound: Literal["compute", "memory", "launch"]
+
+
 class Measurement(Facts):
     """One model, runtime and batch size, measured in a process of its own.
 
     ``fingerprint`` is the ``weights_sha256`` of the artifact that was measured, also when it
-    was measured as an exported file.
+    was measured as an exported file. An estimate (``estimated``) has no samples, and says how its
+    time is made up in ``layers``.
     """
 
     model: str
@@ -563,6 +575,7 @@ class Measurement(Facts):
     rounds: int | None = None
     fingerprint: str | None = None
     raw: RawCalls | None = None
+    layers: list[EstimatedLayer] | None = None
 
 
 class Comparison(Facts):

@@ -96,6 +96,8 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
         ("gpu_clock_mhz = 1020", 'gpu_clock_mhz = "1020"', "gpu_clock_mhz"),
         ("gpu_clock_mhz = 1020", "gpu_clock_mhz = 102", "fp32_tflops: 2.09 does not fit"),
         ("gpu_clock_mhz = 1020", "clock_mhz = 1020", "unknown key 'clock_mhz'"),
+        ("gpu_sms = 8", "gpu_sms = 7", "cuda_cores: 1024 cannot be shared evenly by 7 SMs"),
+        ("latency_budget_ms = 33.3", "latency_budget_ms = 0", "latency_budget_ms"),
         ("int8_dense_tops = 33.4", "int8_dense_tops = 3.34", "int8_dense_tops: 3.34 is below fp16"),
         ("advertised_sparse_tops = 67", "advertised_sparse_tops = 6", "advertised_sparse_tops"),
         ('sm = "8.7"', 'sm = "87"', "sm"),
@@ -117,6 +119,26 @@ def test_bad_profile_names_file_and_key(tmp_path: Path, old: str, new: str, mess
         read_profile(path)
     assert str(path) in str(caught.value)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "near"),
+    [
+        ("gpu_clock_mhz = 1020", "gpu_clock_mz = 1020", "gpu_clock_mz", "gpu_clock_mhz"),
+        ("model = [", "modle = [", "match.modle", "model"),
+        ("verified = true", "verifyed = true", "source.0.verifyed", "verified"),
+    ],
+)
+def test_unknown_key_is_answered_with_the_nearest(
+    tmp_path: Path, old: str, new: str, key: str, near: str
+) -> None:
+    text = (profiles_directory() / "jetson-orin-nano-super.toml").read_text()
+    path = tmp_path / "jetson-orin-nano-super.toml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UsageError) as caught:
+        read_profile(path)
+    assert f"unknown key {key!r}" in str(caught.value)
+    assert caught.value.hint == f"did you mean {near!r}?"
 
 
 def test_figure_without_source_is_refused(tmp_path: Path) -> None:
@@ -187,6 +209,16 @@ def test_jetson_is_recognised(
     assert machine.memory_gb == pytest.approx(memory_kb * 1024 / 1e9, abs=0.06)
     assert machine.board is not None
     assert (machine.board.l4t, machine.board.jetpack) == ("36.4.3", "6.2")
+
+
+def test_a_board_whose_device_tree_is_hidden_is_still_a_board(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/nv_tegra_release").write_text(R36)
+    machine = detect(tmp_path)
+    assert (machine.kind, machine.profile) == ("jetson", "generic-cuda")
+    assert machine.board is not None
+    assert machine.board.jetpack == "6.2"
+    assert "device tree cannot be read" in machine.notes[0]
 
 
 def fake_nvidia_smi(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:

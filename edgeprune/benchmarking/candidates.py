@@ -15,7 +15,7 @@ from edgeprune.errors import ArtifactError, ModelError, UsageError
 from edgeprune.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from edgeprune.model import DenseOptions
+    from edgeprune.model import DenseOptions, Model
 
 # Weights that are stored beside an ONNX file leave a small file; only those are worth parsing.
 EXTERNAL_DATA_LIMIT_BYTES = 32_000_000
@@ -161,18 +161,29 @@ def _dense(candidate: Candidate) -> Source:
     return Source(label=candidate.label or reference, path=reference, dense=options)
 
 
+def load(source: Source) -> Model:
+    """Load the model of a source that is no ONNX file.
+
+    Raises:
+        ArtifactError, ModelError: if it cannot be loaded.
+    """
+    from edgeprune.loading import load_model
+    from edgeprune.model import DenseOptions
+
+    if source.dense is None:
+        return load_model(source.path)
+    weights = source.dense["weights"]
+    options = {**source.dense, "weights": Path(weights) if weights else None}
+    return load_model(source.path, DenseOptions(**options))
+
+
 def _export(source: Source, path: Path, progress: Progress) -> Source:
     from edgeprune.exporting.onnx import export_onnx
-    from edgeprune.loading import load_model
-    from edgeprune.model import DenseOptions, random_model
+    from edgeprune.model import random_model
 
     progress.say(f"exporting {source.label} to ONNX")
-    dense = None
-    if source.dense is not None:
-        weights = source.dense["weights"]
-        dense = DenseOptions(**{**source.dense, "weights": Path(weights) if weights else None})
-    model = load_model(source.path, dense)
-    if dense is not None and not dense.pretrained and dense.weights is None:
+    model, dense = load(source), source.dense
+    if dense is not None and not dense["pretrained"] and dense["weights"] is None:
         model = random_model(model.record)
     export_onnx(model, path)
     return dataclasses.replace(source, path=str(path), weights_bytes=weights_bytes(path))

@@ -81,7 +81,7 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
         batch=job.batch,
         threads=job.threads,
         latency_ms=times,
-        throughput_ips=job.batch * 1000 / times.mean,
+        throughput_ips=job.batch * 1000 / float(entry.recording.samples.mean()),
         memory_mb=Memory(
             weights=_mb(weights),
             peak_rss=_mb(entry.peaks.rss_bytes),

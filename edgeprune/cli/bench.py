@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeprune.cli import app, options
+from edgeprune.cli.estimate_table import draw_estimates
 from edgeprune.cli.render import quiet_stdout, show
-from edgeprune.errors import one_of
-from edgeprune.figures import count
+from edgeprune.errors import UsageError, one_of
+from edgeprune.figures import count, significant
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from edgeprune.schema import BenchResult, Comparison, Measurement
 
 PRECISIONS = ("fp32",)
+RUNTIME = "onnxruntime"
 
 
 @app.command("bench")
@@ -36,9 +38,17 @@ def bench(
         ),
     ] = None,
     runtime: Annotated[
-        str, typer.Option(help="onnxruntime (models are exported first) or torch (eager).")
-    ] = "onnxruntime",
+        str | None,
+        typer.Option(help="onnxruntime (models are exported first; the default) or torch (eager)."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or a device profile.")] = "cpu",
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Measure nothing: estimate from the profile of --device, which need not be here.",
+        ),
+    ] = False,
     batch: Annotated[
         list[int] | None, typer.Option(help="Batch size; repeatable. Default: 1.")
     ] = None,
@@ -46,7 +56,10 @@ def bench(
         int | None,
         typer.Option(help="Compute threads of every library. Default: all available cores."),
     ] = None,
-    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32 (the default); estimates of a Jetson: fp16 (their default), fp32."),
+    ] = None,
     min_time: Annotated[
         float,
         typer.Option(
@@ -64,35 +77,56 @@ def bench(
     seed: options.Seed = 0,
     json_: options.Json = False,
 ) -> None:
-    """Measure latency, throughput and memory beside a baseline."""
-    from edgeprune.benchmarking import runtimes
+    """Measure latency, throughput and memory beside a baseline, or estimate latency."""
     from edgeprune.files import check_output_file, write_text
 
-    runtimes.check(runtime)
-    one_of(precision, "precision", PRECISIONS)
     if output is not None:
         check_output_file(output)
+    if estimate:
+        if threads is not None:
+            raise UsageError("--threads is for measurements; an estimate has those it is made for")
+    else:
+        from edgeprune.benchmarking import runtimes
+
+        runtimes.check(runtime or RUNTIME)
+        one_of(precision or PRECISIONS[0], "precision", PRECISIONS)
     with quiet_stdout():
         from edgeprune.benchmarking import Candidate
-        from edgeprune.benchmarking import bench as run
         from edgeprune.progress import TerminalProgress
 
         dense = options.dense_if_asked(num_classes, img_size, pretrained, weights, seed)
-        result = run(
-            [Candidate(name, dense) for name in models],
-            baseline=Candidate(baseline, dense) if baseline is not None else None,
-            runtime=runtime,
-            device=device,
-            batches=batch or [1],
-            threads=threads,
-            min_time_s=min_time,
-            seed=seed,
-            # A bar that redraws by itself would compete with what is measured.
-            progress=TerminalProgress(live=False),
-        )
+        candidates = [Candidate(name, dense) for name in models]
+        over = Candidate(baseline, dense) if baseline is not None else None
+        if estimate:
+            from edgeprune.estimating import estimate as estimate_
+
+            result = estimate_(
+                candidates,
+                device=device,
+                baseline=over,
+                runtime=runtime,
+                precision=precision,
+                batches=batch or [1],
+                progress=TerminalProgress(),
+            )
+        else:
+            from edgeprune.benchmarking import bench as measure
+
+            result = measure(
+                candidates,
+                baseline=over,
+                runtime=runtime or RUNTIME,
+                device=device,
+                batches=batch or [1],
+                threads=threads,
+                min_time_s=min_time,
+                seed=seed,
+                # A bar that redraws by itself would compete with what is measured.
+                progress=TerminalProgress(live=False),
+            )
         if output is not None:
             write_text(output, result.to_json())
-    show(result, json_, lambda console: _table(console, result))
+    show(result, json_, lambda console: (draw_estimates if estimate else _table)(console, result))
 
 
 def _table(console: Console, result: BenchResult) -> None:
@@ -129,18 +163,11 @@ def _cells(row: Measurement, comparison: Comparison | None) -> tuple[str, ...]:
     return (
         row.model,
         str(row.batch),
-        _number(row.latency_ms.p50),
-        _number(row.latency_ms.p95),
-        _number(row.throughput_ips),
-        _number(row.memory_mb.peak_rss),
+        significant(row.latency_ms.p50),
+        significant(row.latency_ms.p95),
+        significant(row.throughput_ips),
+        significant(row.memory_mb.peak_rss),
         count(row.macs) if row.macs is not None else "-",
         ratio,
         speedup,
     )
-
-
-def _number(value: float | None) -> str:
-    """Three significant digits, whole numbers from 1000 on."""
-    if value is None:
-        return "-"
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"

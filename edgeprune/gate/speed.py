@@ -64,7 +64,9 @@ def _latency(pair: Pair, limit: LatencyLimit, seed: int) -> Finding:
     if note is not None:
         return finding(current, **facts, verdict="inconclusive", note=note)
     rounds = _rounds(current), _rounds(baseline)
-    seconds = min(row.samples * row.latency_ms.mean / 1000 for row in (pair.current, pair.baseline))
+    seconds = min(
+        row.samples * (row.latency_ms.mean or 0.0) / 1000 for row in (pair.current, pair.baseline)
+    )
     paired = pair.interleaved and len(rounds[0]) == len(rounds[1])
     judgement = judge(*rounds, limit, interleaved=paired, seconds=seconds, seed=seed)
     judgement = _trusted(judgement, pair)

@@ -55,6 +55,7 @@ def html(data: ReportData) -> str:
         widths=[_width_table(model) for model in data.models if not model.is_dense],
         splits=_splits(data.models),
         common=_common_setting(data.rows),
+        how=_how(data.rows),
         few=len(data.models) <= FEW_MODELS,
         dim_titles=DIM_TITLES,
     )
@@ -79,6 +80,14 @@ def _common_setting(rows: Sequence[ReportRow]) -> str | None:
     """Return how all rows were measured, if all were measured alike."""
     settings = {wording.setting(row) for row in rows}
     return settings.pop() if len(settings) == 1 else None
+
+
+def _how(rows: Sequence[ReportRow]) -> str:
+    """Say whether the speed-ups of a table were measured, estimated, or some of each."""
+    estimated = {bool(r.estimated or r.speedup_estimated) for r in rows if r.runtime is not None}
+    if estimated == {True}:
+        return "Estimated"
+    return "Measured or estimated" if True in estimated else "Measured"
 
 
 def _domains(models: Sequence[ReportModel]) -> list[str]:

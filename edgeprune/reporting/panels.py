@@ -24,10 +24,15 @@ class Panel(Chart):
     setting: str
     metric: str | None
 
+    @property
+    def how(self) -> str:
+        """``Measured`` or ``Estimated``: a panel holds only one of them."""
+        return "Estimated" if any(point.hollow for point in self.points) else "Measured"
+
     def text(self) -> str:
         """Say in words what the plot shows: its alternative text."""
         head = (
-            f"Measured speed-up against accuracy on {self.target}, unseen in training"
+            f"{self.how} speed-up against accuracy on {self.target}, unseen in training"
             f" ({self.split}; {self.setting})."
         )
         return f"{head} {in_words(self.points)}"
@@ -42,7 +47,8 @@ def build_panels(rows: Sequence[ReportRow]) -> tuple[list[Panel], list[str]]:
     groups: dict[tuple[object, ...], list[ReportRow]] = {}
     for row in drawn:
         score = (*_scored_on(row), row.target_n)
-        how = (row.runtime, row.device, row.precision, row.threads)
+        # Estimates have a plot of their own.
+        how = (row.runtime, row.device, row.precision, row.threads, _is_estimated(row))
         groups.setdefault((*score, *how), []).append(row)
     panels = []
     notes = []
@@ -86,7 +92,7 @@ def _panel(rows: Sequence[ReportRow]) -> Panel:
             series=key[0],
             x_range=row.speedup_ci95,
             y_range=row.target_ci95,
-            hollow=bool(row.estimated or row.speedup_estimated),
+            hollow=_is_estimated(row),
         )
         for row, key in zip(rows, keys, strict=True)
     )
@@ -96,16 +102,21 @@ def _panel(rows: Sequence[ReportRow]) -> Panel:
         baseline = "dense"
     else:
         baseline = baselines[0] if len(baselines) == 1 else "its baseline"
+    how = "Estimated" if _is_estimated(first) else "Measured"
     return Panel(
-        x_title=f"Measured speed-up over {shorten(baseline)} (×)",
+        x_title=f"{how} speed-up over {shorten(baseline)} (×)",
         y_title=f"Accuracy on {shorten(first.target or '')}, unseen (%)",
         dataset=first.dataset or "",
         target=first.target or "",
         split=f"split by {first.split}, seed {first.split_seed}{_marked(first)}",
-        setting=setting(first),
+        setting=setting(first).removeprefix("estimated: "),
         metric=metric,
         points=points,
     )
+
+
+def _is_estimated(row: ReportRow) -> bool:
+    return bool(row.estimated or row.speedup_estimated)
 
 
 def _marked(row: ReportRow) -> str:
@@ -119,4 +130,4 @@ def _common_metric(rows: Sequence[ReportRow]) -> str | None:
 
 
 def _label(row: ReportRow, name: str) -> str:
-    return f"{name} (estimated)" if row.estimated or row.speedup_estimated else name
+    return f"{name} (estimated)" if _is_estimated(row) else name

@@ -71,7 +71,8 @@ def setting(row: ReportRow) -> str:
     if row.runtime is None:
         return "not measured"
     threads = f"{row.threads} thread{'' if row.threads == 1 else 's'}"
-    return f"{row.runtime} on {row.device}, {row.precision}, batch {row.batch}, {threads}"
+    how = "estimated: " if row.estimated else ""
+    return f"{how}{row.runtime} on {row.device}, {row.precision}, batch {row.batch}, {threads}"
 
 
 def headline(rows: Sequence[ReportRow]) -> tuple[str, str | None]:
@@ -83,6 +84,8 @@ def headline(rows: Sequence[ReportRow]) -> tuple[str, str | None]:
     pool = pool or [r for r in pruned if r.speedup is not None] or pruned
     if not pool:
         return "No pruned model among these runs", None
+    # A measurement goes before any estimate.
+    pool = [row for row in pool if not (row.estimated or row.speedup_estimated)] or pool
     cheap = [r for r in pool if r.drop_points is None or r.drop_points >= -HEADLINE_DROP_POINTS]
     if cheap:
         best = max(cheap, key=lambda r: (r.speedup or 0.0, r.drop_points or 0.0))
