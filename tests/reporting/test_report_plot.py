@@ -61,7 +61,10 @@ def test_targets_and_settings_are_never_mixed() -> None:
 @pytest.mark.parametrize("shape", [WIDE, NARROW])
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_drawing_is_well_formed_without_date_or_outside_reference(theme, shape) -> None:
-    rows = [row("dense", 1.0, 80.0), row("$x_1$ <&> \u4e2d" * 9, 2.0, 78.0, estimated=True)]
+    rows = [
+        row("dense", 1.0, 80.0, estimated=True),
+        row("$x_1$ <&> \u4e2d" * 9, 2.0, 78.0, estimated=True),
+    ]
     (panel,), _ = build_panels(rows)
     svg = draw(panel, theme, shape)
     root = ElementTree.fromstring(svg)
