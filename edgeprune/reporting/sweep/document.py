@@ -81,7 +81,8 @@ class CurvePoint(Facts):
 class TrialLine(Facts):
     """One trial with everything that a figure of it depends on; null where it is not done.
 
-    ``untuned_accuracy`` is the accuracy on the target right after pruning, before fine-tuning.
+    ``untuned_accuracy`` is the accuracy on the target right after pruning, before fine-tuning;
+    ``domains`` and ``classes`` (of the target) hold accuracies.
     ``variant`` counts trials that differ only in settings which are not listed here.
     """
 
@@ -107,6 +108,10 @@ class TrialLine(Facts):
     flipped: float | None = None
     source_val_accuracy: float | None = None
     untuned_accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    calibration_error: float | None = None
+    worst_domain: str | None = None
+    worst_domain_accuracy: float | None = None
     params: int | None = None
     macs: int | None = None
     dense_params: int | None = None
@@ -129,6 +134,7 @@ class TrialLine(Facts):
     artifact: str | None = None
     fingerprint: str | None = None
     domains: dict[str, float] = Field(default_factory=dict)
+    classes: dict[str, float | None] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     speeds: list[Speed] = Field(default_factory=list)
