@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from edgeprune.domains.dataset import EMOJI
 from edgeprune.errors import UsageError, nearest, one_of
 
 if sys.version_info >= (3, 11):
@@ -121,6 +122,22 @@ def read_spec(reference: str | Path) -> SweepSpec:
             value that is not accepted.
     """
     return parse_spec(spec_text(reference), str(reference))
+
+
+def located(spec: SweepSpec) -> SweepSpec:
+    """Make the paths in a spec absolute, for workers that run in another directory."""
+    models = [
+        model.model_copy(update={"weights": _located(model.weights)})
+        if model.weights and Path(model.weights).exists()
+        else model
+        for model in spec.models
+    ]
+    data = spec.data if spec.data == EMOJI else _located(spec.data)
+    return spec.model_copy(update={"data": data, "models": tuple(models)})
+
+
+def _located(path: str) -> str:
+    return str(Path(path).absolute())
 
 
 def spec_text(reference: str | Path) -> str:

@@ -51,7 +51,7 @@ def test_estimates_have_a_plot_of_their_own(mixed: Path) -> None:
     panels, _ = build_panels(build(collect([mixed]), title="t").rows)
     assert {panel.how for panel in panels} == {"Measured", "Estimated"}
     for panel in panels:
-        assert {bool(point.row.estimated) for point in panel.points} == {panel.how == "Estimated"}
+        assert {point.hollow for point in panel.points} == {panel.how == "Estimated"}
         assert panel.text().startswith(f"{panel.how} speed-up against accuracy")
     drawn = next(panel for panel in panels if panel.how == "Estimated")
     assert all(point.label.endswith("(estimated)") for point in drawn.points)

@@ -129,7 +129,9 @@ def test_interval_of_a_mean_covers_it_at_the_stated_rate() -> None:
     covered = 0
     for _ in range(1000):
         correct = generator.binomial(sizes, shares)
-        found = [Tally(int(c), int(n)).with_interval() for c, n in zip(correct, sizes, strict=True)]
+        found = [
+            Tally(int(c), int(n), 0.0).with_interval() for c, n in zip(correct, sizes, strict=True)
+        ]
         low, high = mean_interval(found)
         covered += low <= 100 * shares.mean() <= high
     assert 930 <= covered <= 975

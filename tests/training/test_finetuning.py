@@ -23,7 +23,7 @@ from edgeprune.model import DenseOptions, Model, create
 from edgeprune.predictions import PREDICTIONS_FILE, read_predictions
 from edgeprune.progress import SilentProgress
 from edgeprune.selection import selection_of
-from edgeprune.training import FinetuneSettings, evaluate, finetune
+from edgeprune.training import FinetuneSettings, evaluate, finetune, job
 from edgeprune.training import finetuning as module_under_test
 from edgeprune.training.evaluation import Tally, dg_result
 from edgeprune.training.trainer import Trainer
@@ -304,7 +304,7 @@ def test_the_target_is_read_once_after_training(
         original(self, *batch)
 
     original = Trainer.update
-    monkeypatch.setattr(module_under_test, "load_images", recorded)
+    monkeypatch.setattr(job, "load_images", recorded)
     monkeypatch.setattr(Trainer, "update", updating)
     finetune(model, dataset, split, FAST, output=tmp_path / "out")
     assert events == ["day", "dusk", "day+dusk", *["update"] * 6, "night"]
@@ -346,10 +346,10 @@ def test_selection_decides_which_step_is_kept(
 
     now: list[float] = []
 
-    def scripted(self: Trainer, stores: Any, progress: Any) -> list[Tally]:
+    def scripted(self: Trainer, stores: Any, progress: Any, module: Any) -> list[Tally]:
         if "night" not in stores:
             now[:] = next(found)
-        return [Tally(int(now["night" in stores]), 100) for _ in stores]
+        return [Tally(int(now["night" in stores]), 100, 0.0) for _ in stores]
 
     monkeypatch.setattr(Trainer, "_tallies", scripted)
     weights = {}

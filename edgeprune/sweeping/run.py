@@ -25,7 +25,7 @@ from edgeprune.sweeping.layout import (
 )
 from edgeprune.sweeping.local import LocalExecutor
 from edgeprune.sweeping.results import PlannedTrial, SweepPlan, SweepResult
-from edgeprune.sweeping.spec import SweepSpec
+from edgeprune.sweeping.spec import SweepSpec, located
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
 from edgeprune.sweeping.timing import time_models
 from edgeprune.sweeping.trials import plan
@@ -59,6 +59,7 @@ def sweep(
     """
     if workers < 1:
         raise UsageError(f"workers {workers} is not accepted; 1 or more is")
+    spec = located(spec)
     trials = plan(spec, open_dataset(spec.data))
     share = threads if threads is not None else max(1, available_cores() // workers)
     site = Site(output.absolute(), spec.data, share)
