@@ -184,7 +184,9 @@ class _Run:
         recipe = self.recipe
         images = partial(calibrate, self.dataset, self.split, model.preprocess, seed=recipe.seed)
         calibration = images(samples=recipe.samples, progress=self.progress)
-        more = recipe.reconstruct_samples or reconstruction_samples(model.module, recipe.samples)
+        more = recipe.reconstruct_samples or reconstruction_samples(
+            model.module, IMG_SIZE, recipe.samples
+        )
         settings = PruneSettings(
             ratio=0.5,
             metric="hessian",

@@ -195,7 +195,7 @@ def command(
             )
             if settings.reconstruct:
                 wanted = reconstruct_samples or pruning.reconstruction_samples(
-                    loaded.module, samples
+                    loaded.module, loaded.record.img_size, samples
                 )
                 reconstruction = pruning.calibrate(
                     dataset, divided, loaded.preprocess, samples=wanted, seed=seed

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,8 +36,11 @@ LIMIT_GB = 20.0
 RESERVE_BYTES = 1 << 30
 # Images in memory before they go to disk as an entry.
 BLOCK_BYTES = 256 << 20
+FOLDER = "edgeprune-images"
 PIXELS = "pixels.bin"
 INDEX = "index.json"
+
+_NAME = re.compile("[0-9a-f]{32}")
 
 Pixels = npt.NDArray[np.uint8]
 Decode = Callable[[Path], Pixels]
@@ -132,7 +136,8 @@ def open_cache(recipe: Mapping[str, str]) -> ImageCache | None:
         limit = 0.0
     if not 0 < limit < float("inf"):
         raise UsageError(f"{LIMIT}={text!r} is not accepted: a number of gigabytes above 0")
-    root = Path(place).expanduser() if place else user_cache() / "images"
+    # A folder of its own: whatever else lies where a person points is not the cache's to delete.
+    root = (Path(place).expanduser() if place else user_cache()) / FOLDER
     return ImageCache(root, recipe, limit_bytes=int(limit * 1e9))
 
 
@@ -167,7 +172,7 @@ class ImageCache:
         for domain in sorted({key.domain for key in missing}):
             for entry in _folders(self._shelf(domain)):
                 # Hidden: another process is writing it, or was killed while it did.
-                held = {} if entry.name.startswith(".") else self._open(entry)
+                held = self._open(entry) if _NAME.fullmatch(entry.name) else {}
                 useful = {key: pixels for key, pixels in held.items() if key in missing}
                 if useful:
                     found |= useful
@@ -242,7 +247,8 @@ class ImageCache:
 
     def _make_room(self, size: int) -> None:
         """Delete the entries that were used least recently until ``size`` bytes more fit."""
-        entries = [entry for shelf in _folders(self._root) for entry in _folders(shelf)]
+        shelves = [shelf for shelf in _folders(self._root) if _NAME.fullmatch(shelf.name)]
+        entries = [entry for shelf in shelves for entry in _folders(shelf) if _is_ours(entry)]
         sizes = {entry: _bytes(entry) for entry in entries}
         total = sum(sizes.values())
         for entry in sorted(sizes.keys() - self._in_use, key=_last_used):
@@ -287,6 +293,16 @@ def _split(index: CacheIndex, flat: Pixels) -> dict[Key, Pixels]:
         )
         for image, part in zip(index.images, parts, strict=True)
     }
+
+
+def _is_ours(entry: Path) -> bool:
+    """Tell whether a folder is an entry, or one that was being written."""
+    name = entry.name.removeprefix(".").split(".")[0]
+    try:
+        files = {file.name for file in entry.iterdir()}
+    except OSError:
+        return False
+    return bool(_NAME.fullmatch(name)) and files <= {PIXELS, INDEX}
 
 
 def _folders(path: Path) -> list[Path]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, zip_longest
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 import torch
@@ -109,16 +108,31 @@ def calibrate(
     )
 
 
-def reconstruction_samples(module: nn.Module, samples: int) -> int:
+def reconstruction_samples(module: nn.Module, img_size: int, samples: int) -> int:
     """Return how many images reconstruction should look at, at least ``samples``.
 
     The fewer tokens an image has, the more of them: a layer that is solved anew from as many tokens
-    as it has inputs fits their noise.
+    as it has inputs fits their noise. Layers that see one vector of an image, as classifiers do,
+    are not solved anew.
     """
-    widest = max(part.in_features for part in module.modules() if isinstance(part, nn.Linear))
-    embedding: Any = module.patch_embed
-    tokens: int = embedding.num_patches
-    return max(samples, math.ceil(ROWS_PER_INPUT * widest / tokens))
+    wanted = [samples]
+
+    def note(layer: nn.Module, _: object, output: torch.Tensor) -> None:
+        assert isinstance(layer, nn.Linear)
+        tokens = output.numel() // layer.out_features
+        if tokens > 1:
+            wanted.append(math.ceil(ROWS_PER_INPUT * layer.in_features / tokens))
+
+    layers = [part for part in module.modules() if isinstance(part, nn.Linear)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    device = next(module.parameters()).device
+    try:
+        with torch.no_grad():
+            module(torch.zeros(1, 3, img_size, img_size, device=device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(wanted)
 
 
 def _parts(indices: Sequence[int], size: int) -> list[list[int]]:

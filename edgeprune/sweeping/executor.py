@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -76,6 +78,8 @@ def attempt(trial_json: str, site_json: str) -> str:
     try:
         result = run_trial(trial, site.root, site.data, site.threads)
     except Exception as error:
+        print(f"{trial.id}:", file=sys.stderr)
+        traceback.print_exc()
         return json.dumps({"error": sentence(error), "fatal": is_fatal(error)})
     return json.dumps({"result": result.to_json()})
 
@@ -92,7 +96,7 @@ def sentence(error: BaseException) -> str:
     """Say in one line what went wrong."""
     text = " ".join(str(error).split())
     if isinstance(error, EdgepruneError):
-        return text
+        return f"{text} ({error.hint})" if error.hint else text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

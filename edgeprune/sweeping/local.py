@@ -46,9 +46,16 @@ class LocalExecutor:
     """
 
     def __init__(
-        self, site: Site, workers: int, command: Callable[[int], list[str]] | None = None
+        self,
+        site: Site,
+        workers: int,
+        *,
+        gpus: int = 0,
+        command: Callable[[int], list[str]] | None = None,
     ) -> None:
+        """Make an executor; with ``gpus`` the workers are dealt out over so many."""
         self.slots = workers
+        self._gpus = gpus
         self._site = site
         self._command = command or _command
         self._workers: dict[int, _Worker] = {}
@@ -75,7 +82,7 @@ class LocalExecutor:
                 worker = self._workers[slot]
                 line = worker.replies.readline()
                 identity, worker.trial = worker.trial, None
-                if line and identity is not None:
+                if line.endswith(b"\n") and identity is not None:
                     return outcome(identity, line.decode())
                 code = self._end(slot)
                 if identity is not None:
@@ -100,7 +107,7 @@ class LocalExecutor:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stderr,
-                    env=worker_environment(self._site.threads),
+                    env=self._environment(slot),
                     # An interrupt at the terminal reaches the sweep alone, which then ends these.
                     start_new_session=True,
                 )
@@ -109,6 +116,12 @@ class LocalExecutor:
         worker = self._workers[slot] = _Worker(process)
         self._selector.register(worker.replies, selectors.EVENT_READ, slot)
         return worker
+
+    def _environment(self, slot: int) -> dict[str, str]:
+        environment = worker_environment(self._site.threads)
+        if self._gpus > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = str(slot % self._gpus)
+        return environment
 
     def _end(self, slot: int) -> int:
         worker = self._workers.pop(slot)

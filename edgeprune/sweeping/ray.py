@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from edgeprune.errors import UnavailableError, UsageError
@@ -28,8 +28,15 @@ class RayExecutor:
             UnavailableError: if Ray is not installed, or nothing answers there.
         """
         self._ray = _connect(address)
-        cores = int(self._ray.cluster_resources().get("CPU", 0)) // site.threads
-        self.slots = max(1, cores)
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        self.slots = sum(_room(node, site.threads, gpus) for node in nodes)
+        if not self.slots:
+            self._ray.shutdown()
+            needs = f"{site.threads} cores" + (f" and {gpus} GPU" if gpus else "")
+            raise UnavailableError(
+                f"no node of the Ray cluster has {needs}, which a trial needs",
+                hint="--threads N says how many cores a trial takes",
+            )
         self._site = site.to_json()
         self._run = self._ray.remote(
             num_cpus=site.threads,
@@ -61,6 +68,12 @@ class RayExecutor:
         self._ray.shutdown()
 
 
+def _room(node: Mapping[str, float], threads: int, gpus: int) -> int:
+    """Return how many trials fit on a node."""
+    by_cores = int(node.get("CPU", 0)) // threads
+    return min(by_cores, int(node.get("GPU", 0)) // gpus) if gpus else by_cores
+
+
 def _connect(address: str) -> Any:
     try:
         import ray
@@ -70,7 +83,6 @@ def _connect(address: str) -> Any:
             hint="pip install 'edgeprune[ray]'",
         ) from None
     _check_answers(address)
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from edgeprune.domains import open_dataset
+from edgeprune.domains import leave_one_out, open_dataset, warn_of_duplicates
 from edgeprune.environment import available_cores
 from edgeprune.errors import OutputError, UsageError
 from edgeprune.files import explain_os_errors, write_text
@@ -28,7 +28,7 @@ from edgeprune.sweeping.results import PlannedTrial, SweepPlan, SweepResult
 from edgeprune.sweeping.spec import SweepSpec, located
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
 from edgeprune.sweeping.timing import time_models
-from edgeprune.sweeping.trials import plan
+from edgeprune.sweeping.trials import Trial, plan
 
 
 def sweep(
@@ -47,7 +47,7 @@ def sweep(
         spec: the grid.
         output: directory of the sweep; one that an earlier run began is gone on with.
         workers: trials at a time on this machine.
-        threads: compute threads of each trial; None shares the cores out.
+        threads: compute threads of each trial; None shares the cores out, and is one on a cluster.
         ray: address of a Ray cluster that runs the trials instead.
         text: the spec as it was written, to be kept beside the results.
         progress: is told of every trial that ends.
@@ -61,7 +61,9 @@ def sweep(
         raise UsageError(f"workers {workers} is not accepted; 1 or more is")
     spec = located(spec)
     trials = plan(spec, open_dataset(spec.data))
-    share = threads if threads is not None else max(1, available_cores() // workers)
+    # The cores of this machine say nothing about those of a cluster's.
+    share = threads or (1 if ray is not None else max(1, available_cores() // workers))
+    on_gpu = any(trial.finetune_settings().device == "cuda" for trial in trials)
     site = Site(output.absolute(), spec.data, share)
     with _claimed(output):
         if text:
@@ -70,8 +72,9 @@ def sweep(
         try:
             driver = Driver(site, store, trials, progress)
             driver.take_stock(spec.name)
+            _warn_of_duplicates(spec, trials, progress)
             _prepare_weights(spec, output, progress)
-            driver.run(partial(_executor, site, workers, ray))
+            driver.run(partial(_executor, site, workers, ray, on_gpu))
             if spec.bench is not None:
                 time_models(spec.bench, store, output, progress)
         finally:
@@ -113,12 +116,33 @@ def summary(output: Path) -> SweepResult:
     )
 
 
-def _executor(site: Site, workers: int, ray: str | None) -> Executor:
+def _executor(site: Site, workers: int, ray: str | None, on_gpu: bool) -> Executor:
     if ray is None:
-        return LocalExecutor(site, workers)
+        return LocalExecutor(site, workers, gpus=_gpus() if on_gpu else 0)
     from edgeprune.sweeping.ray import RayExecutor
 
-    return RayExecutor(site, ray)
+    return RayExecutor(site, ray, gpus=1 if on_gpu else 0)
+
+
+def _gpus() -> int:
+    """Return how many GPUs there are, of which trials want at least one.
+
+    Raises:
+        UnavailableError: if there is none.
+    """
+    import torch
+
+    from edgeprune.training.compute import open_device
+
+    open_device("cuda", "fp32")
+    return torch.cuda.device_count()
+
+
+def _warn_of_duplicates(spec: SweepSpec, trials: Sequence[Trial], progress: Progress) -> None:
+    dataset = open_dataset(spec.data)
+    for target in dict.fromkeys(trial.key.target for trial in trials):
+        split = leave_one_out(dataset, target, by=spec.split, seed=spec.seeds[0])
+        warn_of_duplicates(split, progress)
 
 
 def _prepare_weights(spec: SweepSpec, output: Path, progress: Progress) -> None:

@@ -76,6 +76,21 @@ class BenchSpec(_Table):
     threads: int = Field(default=1, ge=1)
     min_time: float = Field(default=3.0, gt=0)
 
+    @field_validator("runtime")
+    @classmethod
+    def _runtime(cls, runtime: str) -> str:
+        from edgeprune.benchmarking import runtimes
+
+        runtimes.get(runtime)
+        return runtime
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, device: str) -> str:
+        from edgeprune.benchmarking.harness import DEVICES
+
+        return one_of(device, "device", DEVICES)
+
 
 class SweepSpec(_Table):
     """A sweep: models x prunings x targets x seeds.
@@ -104,6 +119,13 @@ class SweepSpec(_Table):
     finetune: Options = {}
     teacher: bool = True
     bench: BenchSpec | None = None
+
+    @field_validator("targets")
+    @classmethod
+    def _targets(cls, targets: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        if not targets:
+            raise ValueError("no target; leave the key out for every domain")
+        return targets
 
     @field_validator("seeds")
     @classmethod
@@ -180,7 +202,7 @@ def parse_spec(text: str, name: str) -> SweepSpec:
     except ValidationError as problem:
         # An unknown key first: it may be the cause of one that is missing.
         first = min(problem.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
         if first["type"] == "extra_forbidden":
             key = str(first["loc"][-1])
             accepted = sorted(_table_of(first["loc"]).model_fields)
@@ -203,6 +225,8 @@ def _table_of(location: tuple[int | str, ...]) -> type[BaseModel]:
 def _sentence(problem: Any) -> str:
     text = str(problem["msg"])
     text = text.removeprefix("Value error, ")
+    if "valid tuple" in text or "tuple[" in text:
+        text = "a list in brackets was expected"
     value = problem.get("input")
     simple = isinstance(value, str | int | float | bool)
     return f"{value!r} is not accepted: {text}" if simple and repr(value) not in text else text

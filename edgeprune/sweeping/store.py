@@ -68,7 +68,8 @@ class Store:
                 else:
                     self._insert(identity, position, key)
             self._connection.execute(
-                "UPDATE trials SET state = 'waiting', error = NULL WHERE state != 'done'"
+                "UPDATE trials SET state = 'waiting', error = NULL, result = NULL"
+                " WHERE state != 'done'"
             )
             self._connection.execute("INSERT OR REPLACE INTO facts VALUES ('name', ?)", (name,))
 
@@ -76,7 +77,9 @@ class Store:
         """Say how far a trial is."""
         with _explained(self._path, OutputError):
             self._connection.execute(
-                "UPDATE trials SET state = ?, error = ? WHERE id = ?", (state, error, identity)
+                "UPDATE trials SET state = ?, error = ?, result = NULL, target_accuracy = NULL,"
+                " source_val_accuracy = NULL WHERE id = ?",
+                (state, error, identity),
             )
 
     def finish(self, result: TrialResult) -> None:

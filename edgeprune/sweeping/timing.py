@@ -21,7 +21,7 @@ def time_models(settings: BenchSpec, store: Store, root: Path, progress: Progres
     found = read_store(root / STORE_FILE)
     for model in dict.fromkeys(row.key.model for row in found.rows):
         rows = _first(found.rows, model)
-        if len(rows) < 2 or _timed(found.benches.get(model), rows):
+        if len(rows) < 2 or _timed(found.benches.get(model), rows, settings):
             continue
         progress.say(f"timing {model}: {len(rows)} models")
         candidates = [_candidate(root, row) for row in rows]
@@ -49,11 +49,19 @@ def _first(rows: list[Row], model: str) -> list[Row]:
     return [dense, *others]
 
 
-def _timed(bench: BenchResult | None, rows: list[Row]) -> bool:
+def _timed(bench: BenchResult | None, rows: list[Row], settings: BenchSpec) -> bool:
     if bench is None:
         return False
-    timed = {measurement.fingerprint for measurement in bench.measurements}
-    return all(row.result is not None and row.result.fingerprint in timed for row in rows)
+    timed = {
+        (m.fingerprint, m.batch)
+        for m in bench.measurements
+        if (m.runtime, m.device, m.threads) == (settings.runtime, settings.device, settings.threads)
+    }
+    return all(
+        row.result is not None and (row.result.fingerprint, batch) in timed
+        for row in rows
+        for batch in settings.batches
+    )
 
 
 def _candidate(root: Path, row: Row) -> Candidate:

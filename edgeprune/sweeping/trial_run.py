@@ -6,8 +6,12 @@ model. When all is there it becomes ``trials/<id>/`` in one step.
 
 from __future__ import annotations
 
+import fcntl
+import json
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +39,7 @@ from edgeprune.training import evaluate, finetune
 from edgeprune.training.evaluation import machine_facts
 
 PRUNED = "pruned"
+VERSIONS_FILE = "versions.json"
 PRUNE_FILE = "prune.json"
 FINETUNE_FILE = "finetune.json"
 
@@ -45,9 +50,33 @@ def run_trial(trial: Trial, root: Path, data: str, threads: int) -> TrialResult:
     Raises:
         EdgepruneError: whatever a step of it raises.
     """
+    with _held(root, trial.id):
+        done = trial_directory(root, trial.id) / RESULT_FILE
+        if done.is_file():  # by a worker that outlived its sweep
+            return read_document(done, TrialResult, ResultError)
+        return _run(trial, root, data, threads)
+
+
+@contextmanager
+def _held(root: Path, identity: str) -> Iterator[None]:
+    """Wait until no other process is at the trial, and keep others away from it."""
+    path = work_directory(root, f"{identity}.lock")
+    with explain_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+        path.unlink(missing_ok=True)
+
+
+def _run(trial: Trial, root: Path, data: str, threads: int) -> TrialResult:
     started = time.perf_counter()
     work = work_directory(root, trial.id)
+    if not _is_of_this_version(work):
+        shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
+    write_text(work / VERSIONS_FILE, json.dumps(artifact_versions()))
     run = _TrialRun(trial, root, data)
     pruned = None
     if trial.prune is not None:
@@ -56,12 +85,28 @@ def run_trial(trial: Trial, root: Path, data: str, threads: int) -> TrialResult:
     seconds = time.perf_counter() - started
     result = _result(trial, work, pruned, tuned, run.drop(), threads, seconds)
     write_text(work / RESULT_FILE, result.to_json())
-    shutil.rmtree(work / PRUNED, ignore_errors=True)
     done = trial_directory(root, trial.id)
     with explain_os_errors(done):
         done.parent.mkdir(exist_ok=True)
         work.replace(done)
+    for what in (PRUNED, VERSIONS_FILE):
+        _remove(done / what)
     return result
+
+
+def _is_of_this_version(work: Path) -> bool:
+    """Tell whether what is under way was begun by the versions that are installed now."""
+    try:
+        return bool(json.loads((work / VERSIONS_FILE).read_text()) == artifact_versions())
+    except (OSError, ValueError):
+        return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class _TrialRun:
@@ -100,7 +145,7 @@ class _TrialRun:
         )
         calibration = images(samples=self.trial.samples)
         more = self.trial.reconstruct_samples or reconstruction_samples(
-            model.module, self.trial.samples
+            model.module, model.record.img_size, self.trial.samples
         )
         reconstruction = images(samples=more) if settings.reconstruct else None
         small = prune(model, settings, calibration=calibration, reconstruction=reconstruction)

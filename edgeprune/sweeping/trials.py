@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from edgeprune.schema import Facts
 from edgeprune.sweeping.results import TrialKey
 from edgeprune.sweeping.spec import ModelSpec, PruneSpec, SweepSpec
 from edgeprune.training import FinetuneSettings
-from edgeprune.training.recipes import NONE, check_settings, load_recipe
+from edgeprune.training.recipes import NONE, Recipe, check_settings, load_recipe
 
 DIGEST_LENGTH = 10
 RECIPE = "recipe"
@@ -85,8 +86,12 @@ def plan(spec: SweepSpec, dataset: DomainDataset) -> list[Trial]:
     return trials
 
 
-def finetune_options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the settings that a table of a spec names, with those of its recipe if it has one.
+def finetune_options(
+    table: Mapping[str, Any], where: str, general: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the settings that a table of a spec names, laid over those of a ``general`` one.
+
+    What a table says goes before its recipe, and both go before all that is more general.
 
     Raises:
         UsageError: for an unknown key, naming the nearest, or a value that is not accepted.
@@ -94,9 +99,10 @@ def finetune_options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     try:
         given = check_settings({k: v for k, v in table.items() if k != RECIPE}, extra=(RECIPE,))
         recipe = load_recipe(str(table[RECIPE])) if RECIPE in table else NONE
+        below = finetune_options(general, where) if general else {}
     except UsageError as error:
         raise UsageError(f"{where}: {error}", hint=error.hint) from None
-    return recipe.merged(given)
+    return Recipe("", "", below).merged(recipe.merged(given))
 
 
 def _of_one_model(
@@ -141,7 +147,7 @@ def _of_one_model(
                     prune=_prune_options(block, metric, ratio),
                     samples=block.samples,
                     reconstruct_samples=block.reconstruct_samples,
-                    finetune=finetune_options({**spec.finetune, **block.finetune}, "finetune"),
+                    finetune=finetune_options(block.finetune, "finetune", spec.finetune),
                     teacher=spec.teacher,
                 )
 
@@ -189,7 +195,13 @@ def _origin(model: ModelSpec) -> dict[str, Any]:
             f"weights {model.weights!r} of model {model.title!r} are neither a file nor a name;"
             f" names: {', '.join(weights_names())}"
         )
-    return {**facts, "weights": sha256(path)}
+    return {**facts, "weights": _content(path, path.stat().st_mtime_ns)}
+
+
+@cache
+def _content(path: Path, mtime_ns: int) -> str:
+    """Hash a file once, however many trials start from it."""
+    return sha256(path)
 
 
 def _check_titles(spec: SweepSpec) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 from types import FrameType
 from typing import IO
 
 from edgeprune.sweeping.executor import attempt
+
+PARENT_CHECK_S = 1.0
 
 
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
@@ -23,9 +27,17 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
 def main() -> None:
     """Run a worker: its real stdout is kept for replies, what libraries print is a log's."""
     signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with os.fdopen(os.dup(1), "wb") as replies:
         os.dup2(2, 1)
         serve(sys.stdin.buffer, replies)
+
+
+def _end_with(parent: int) -> None:
+    """End this process once the sweep that started it is gone, whatever it is at."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -109,9 +110,15 @@ def test_batches_by_domain_are_the_same_images(calibration: Calibration) -> None
 
 def test_reconstruction_looks_at_more_images_where_they_have_few_tokens() -> None:
     model = timm.create_model("vit_tiny_patch16_224", img_size=64, pretrained=False)
-    # 16 patches, and an MLP whose second layer has 768 inputs.
-    assert reconstruction_samples(model, 256) == 16 * 768 // 16
-    assert reconstruction_samples(model, 1000) == 1000
+    # 17 tokens, and an MLP whose second layer has 768 inputs.
+    assert reconstruction_samples(model, 64, 256) == math.ceil(16 * 768 / 17)
+    assert reconstruction_samples(model, 64, 1000) == 1000
+
+
+def test_the_layer_with_the_fewest_tokens_for_its_inputs_decides() -> None:
+    model = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False)
+    # The last stage: 49 tokens of 768 channels, and an MLP of 3072.
+    assert reconstruction_samples(model, 224, 1) == math.ceil(16 * 3072 / 49)
 
 
 def test_fewer_images_are_the_first_of_more(calibration: Calibration, tmp_path: Path) -> None:

@@ -70,6 +70,15 @@ def test_a_recipe_stands_for_its_settings(tmp_path: Path, toy: DomainDataset) ->
     assert plan(written, toy)[-1].id == trial.id
 
 
+def test_a_block_s_recipe_goes_before_the_sweep_s_own_keys(
+    tmp_path: Path, toy: DomainDataset
+) -> None:
+    own = changed(tmp_path, "samples = 4", "samples = 4\nfinetune = {{ recipe = 'recover-95' }}")
+    settings = plan(read_spec(own), toy)[-1].finetune_settings()
+    assert (settings.lr, settings.epochs, settings.steps) == (5e-4, 20, None)
+    assert settings.batch_size == 6
+
+
 def test_a_label_does_not_change_what_a_trial_is(tmp_path: Path, toy: DomainDataset) -> None:
     named = plan(read_spec(write_spec(tmp_path)), toy)
     other = plan(read_spec(changed(tmp_path, '"ViT-Ti"', '"tiny"')), toy)
@@ -98,6 +107,16 @@ def test_the_same_weights_in_another_folder_are_the_same_trial(
         ("ratios", "ratio", "unknown key 'prune.0.ratio'", "did you mean 'ratios'?"),
         ("[0, 1]", "[-1]", "seed -1 is not accepted", None),
         ("[0, 1]", "[]", "seeds: Tuple should have at least 1 item", None),
+        ("[0, 1]", "0", "seeds: 0 is not accepted: a list in brackets was expected", None),
+        ('["day", "dusk"]', '"day"', "targets: 'day' is not accepted: a list in brackets", None),
+        ('["day", "dusk"]', "[]", "targets: no target", None),
+        (
+            "[[prune]]",
+            "[bench]\ndevice = 'cdua'\n[[prune]]",
+            "unknown device 'cdua'",
+            "did you mean 'cuda'?",
+        ),
+        ("[[prune]]", "[bench]\nruntime = 'onnx'\n[[prune]]", "unknown runtime 'onnx'", None),
         ('name = "toy"', "", "name: Field required", None),
         ("samples = 4", "samples = 0", "prune.0.samples: 0 is not accepted", None),
         ('"toy"\ndata', "'toy\ndata", "not valid TOML", None),
@@ -109,7 +128,8 @@ def test_a_spec_that_is_wrong_is_named(
     with pytest.raises(UsageError) as error:
         read_spec(changed(tmp_path, old, new))
     assert message in str(error.value)
-    assert error.value.hint == hint
+    if hint:
+        assert error.value.hint == hint
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,8 @@ def image_interval(trials: Sequence[TrialLine], targets: Sequence[str]) -> Inter
 
     Seeds of one target may be scored on the same images (a split by file scores all of them), and
     then their errors do not average out: half widths are averaged over seeds. Targets have images
-    of their own: there the half widths are combined as of independent errors.
+    of their own: there the half widths are combined as of independent errors, unless the split is
+    by group: then every target shows the same groups, and half widths are averaged, too.
     """
     seeds, _ = complete_seeds(trials, targets, lambda trial: trial.drop_points)
     own = [trial for trial in trials if trial.seed in seeds and trial.drop_points is not None]
@@ -104,7 +105,8 @@ def image_interval(trials: Sequence[TrialLine], targets: Sequence[str]) -> Inter
         ]
         below.append(fmean(points - ci95[0] for points, ci95 in ends))
         above.append(fmean(ci95[1] - points for points, ci95 in ends))
-    return middle - _joint(below), middle + _joint(above)
+    join = fmean if any(trial.split == "group" for trial in own) else _joint
+    return middle - join(below), middle + join(above)
 
 
 def _joint(widths: Sequence[float]) -> float:
