@@ -36,7 +36,7 @@ from edgeprune.pruning import PruneSettings, calibrate, prune
 from edgeprune.training import FinetuneSettings, finetune
 from edgeprune.training.batches import TrainingImages, pooled
 from edgeprune.training.compute import open_device, repeatable
-from edgeprune.training.evaluation import pool, predictor, tally
+from edgeprune.training.evaluation import logits_of, pool, predictor, tally_of
 from edgeprune.training.trainer import Trainer
 
 MODEL = "vit_small_patch14_dinov2"
@@ -146,7 +146,10 @@ class Bench:
     def accuracy(self, module: nn.Module) -> dict[str, float]:
         """Return the accuracy on the source domains' validation images and on the target, in %."""
         predict = predictor(module)
-        found = {name: tally(predict, store, description="") for name, store in self.stores.items()}
+        found = {
+            name: tally_of(logits_of(predict, store, description=""), store.labels.numpy())
+            for name, store in self.stores.items()
+        }
         target = found.pop(self.target)
         return {"source_val": pool(list(found.values())).accuracy, "target": target.accuracy}
 

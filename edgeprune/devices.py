@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from edgeprune.errors import UsageError, nearest, one_of
+from edgeprune.packages import shipped_directory
 from edgeprune.schema import Document, Facts
 
 if sys.version_info >= (3, 11):
@@ -227,9 +228,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 @cache
 def profiles_directory() -> Path:
     """Return where the profiles lie: inside the installed package, or in the checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "profiles"
-    return installed if installed.is_dir() else package.parent / "profiles"
+    return shipped_directory("profiles")
 
 
 def _not_below(key: str, value: float | None, other: str, floor: float | None) -> None:

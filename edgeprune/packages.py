@@ -1,4 +1,4 @@
-"""Finding files inside installed packages without importing the packages."""
+"""Finding files inside installed packages, edgeprune's own among them, without importing them."""
 
 from __future__ import annotations
 
@@ -38,3 +38,10 @@ def find_package(module: str, distribution: str, extra: str) -> InstalledPackage
     return InstalledPackage(
         distribution, version, Path(next(iter(spec.submodule_search_locations)))
     )
+
+
+def shipped_directory(name: str) -> Path:
+    """Return where files lie that come with edgeprune: in the installed package or the checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from edgeprune.domains import leave_one_out, open_dataset, warn_of_duplicates
+from edgeprune.domains import DomainDataset, leave_one_out, open_dataset, warn_of_duplicates
 from edgeprune.environment import available_cores
 from edgeprune.errors import OutputError, UsageError
 from edgeprune.files import explain_os_errors, write_text
@@ -60,7 +60,8 @@ def sweep(
     if workers < 1:
         raise UsageError(f"workers {workers} is not accepted; 1 or more is")
     spec = located(spec)
-    trials = plan(spec, open_dataset(spec.data))
+    dataset = open_dataset(spec.data)
+    trials = plan(spec, dataset)
     # The cores of this machine say nothing about those of a cluster's.
     share = threads or (1 if ray is not None else max(1, available_cores() // workers))
     on_gpu = any(trial.finetune_settings().device == "cuda" for trial in trials)
@@ -72,7 +73,7 @@ def sweep(
         try:
             driver = Driver(site, store, trials, progress)
             driver.take_stock(spec.name)
-            _warn_of_duplicates(spec, trials, progress)
+            _warn_of_duplicates(spec, dataset, trials, progress)
             _prepare_weights(spec, output, progress)
             driver.run(partial(_executor, site, workers, ray, on_gpu))
             if spec.bench is not None:
@@ -138,8 +139,9 @@ def _gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _warn_of_duplicates(spec: SweepSpec, trials: Sequence[Trial], progress: Progress) -> None:
-    dataset = open_dataset(spec.data)
+def _warn_of_duplicates(
+    spec: SweepSpec, dataset: DomainDataset, trials: Sequence[Trial], progress: Progress
+) -> None:
     for target in dict.fromkeys(trial.key.target for trial in trials):
         split = leave_one_out(dataset, target, by=spec.split, seed=spec.seeds[0])
         warn_of_duplicates(split, progress)

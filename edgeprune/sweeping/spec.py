@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from edgeprune.domains.dataset import EMOJI
 from edgeprune.errors import UsageError, nearest, one_of
+from edgeprune.packages import shipped_directory
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -188,9 +189,7 @@ def sweep_names() -> list[str]:
 
 def sweeps_directory() -> Path:
     """Return where the sweeps lie: inside the installed package, or in the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "sweeps"
-    return installed if installed.is_dir() else package.parent / "sweeps"
+    return shipped_directory("sweeps")
 
 
 def parse_spec(text: str, name: str) -> SweepSpec:

@@ -89,8 +89,8 @@ def _run(trial: Trial, root: Path, data: str, threads: int) -> TrialResult:
     with explain_os_errors(done):
         done.parent.mkdir(exist_ok=True)
         work.replace(done)
-    for what in (PRUNED, VERSIONS_FILE):
-        _remove(done / what)
+    shutil.rmtree(done / PRUNED, ignore_errors=True)
+    (done / VERSIONS_FILE).unlink(missing_ok=True)
     return result
 
 
@@ -100,13 +100,6 @@ def _is_of_this_version(work: Path) -> bool:
         return bool(json.loads((work / VERSIONS_FILE).read_text()) == artifact_versions())
     except (OSError, ValueError):
         return False
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 class _TrialRun:

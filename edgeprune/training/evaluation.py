@@ -198,21 +198,6 @@ def logits_of(
     return np.concatenate(found).astype(np.float32, copy=False)
 
 
-def tally(
-    predict: Predictor,
-    store: ImageStore,
-    *,
-    description: str,
-    batch_size: int = BATCH_SIZE,
-    progress: Progress = SILENT,
-) -> Tally:
-    """Count the images of ``store`` whose highest logit is that of their label; sum the loss."""
-    logits = logits_of(
-        predict, store, description=description, batch_size=batch_size, progress=progress
-    )
-    return tally_of(logits, store.labels.numpy())
-
-
 def tally_of(logits: Logits, labels: Integers) -> Tally:
     """Count the images whose highest logit is that of their label, and sum the loss."""
     wanted = torch.from_numpy(labels)
