@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from edgeprune.domains import DomainDataset, leave_one_out, open_dataset, warn_of_duplicates
+from edgeprune.domains import DomainDataset, open_dataset, warn_of_duplicates
 from edgeprune.environment import available_cores
 from edgeprune.errors import OutputError, UsageError
 from edgeprune.files import explain_os_errors, write_text
@@ -73,7 +73,7 @@ def sweep(
         try:
             driver = Driver(site, store, trials, progress)
             driver.take_stock(spec.name)
-            _warn_of_duplicates(spec, dataset, trials, progress)
+            _warn_of_duplicates(dataset, trials, progress)
             _prepare_weights(spec, output, progress)
             driver.run(partial(_executor, site, workers, ray, on_gpu))
             if spec.bench is not None:
@@ -140,11 +140,14 @@ def _gpus() -> int:
 
 
 def _warn_of_duplicates(
-    spec: SweepSpec, dataset: DomainDataset, trials: Sequence[Trial], progress: Progress
+    dataset: DomainDataset, trials: Sequence[Trial], progress: Progress
 ) -> None:
-    for target in dict.fromkeys(trial.key.target for trial in trials):
-        split = leave_one_out(dataset, target, by=spec.split, seed=spec.seeds[0])
-        warn_of_duplicates(split, progress)
+    """Warn once per target; another seed divides the same images otherwise."""
+    seen: set[str] = set()
+    for trial in trials:
+        if trial.key.target not in seen:
+            seen.add(trial.key.target)
+            warn_of_duplicates(trial.divide(dataset), progress)
 
 
 def _prepare_weights(spec: SweepSpec, output: Path, progress: Progress) -> None:

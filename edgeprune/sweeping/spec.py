@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edgeprune.domains.dataset import EMOJI
 from edgeprune.errors import UsageError, nearest, one_of
@@ -96,11 +96,15 @@ class BenchSpec(_Table):
 class SweepSpec(_Table):
     """A sweep: models x prunings x targets x seeds.
 
+    With ``sources`` in the place of ``targets`` every trial trains on one domain and is scored on
+    all others.
+
     Attributes:
         name: heading of its tables.
         data: ``emoji`` or a folder, as of ``--data``.
         split: ``file`` or ``group``; None is the data set's own.
         targets: domains that are held out, one after another; ``all`` is every one.
+        sources: domains that are trained on alone, one after another; ``all`` is every one.
         seeds: trial seeds; each decides split, classifier, batches and pruning.
         dense: settings of fine-tuning the dense models, as of ``edgeprune finetune``; ``recipe``
             names one that they start from.
@@ -113,6 +117,7 @@ class SweepSpec(_Table):
     data: str
     split: str | None = None
     targets: tuple[str, ...] | Literal["all"] = "all"
+    sources: tuple[str, ...] | Literal["all"] | None = None
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
     models: tuple[ModelSpec, ...] = Field(min_length=1)
     prune: tuple[PruneSpec, ...] = ()
@@ -127,6 +132,19 @@ class SweepSpec(_Table):
         if not targets:
             raise ValueError("no target; leave the key out for every domain")
         return targets
+
+    @field_validator("sources")
+    @classmethod
+    def _sources(cls, sources: tuple[str, ...] | str | None) -> tuple[str, ...] | str | None:
+        if sources is not None and not sources:
+            raise ValueError("no source; 'all' is every domain")
+        return sources
+
+    @model_validator(mode="after")
+    def _one_protocol(self) -> SweepSpec:
+        if self.sources is not None and "targets" in self.model_fields_set:
+            raise ValueError("targets and sources: give one of the two")
+        return self
 
     @field_validator("seeds")
     @classmethod

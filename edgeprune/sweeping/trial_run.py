@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from edgeprune import artifact
-from edgeprune.domains import DomainDataset, Split, leave_one_out, open_dataset
+from edgeprune.domains import DomainDataset, Split, open_dataset
 from edgeprune.drop import compare
 from edgeprune.environment import artifact_versions
 from edgeprune.errors import ArtifactError, ResultError
@@ -110,9 +110,7 @@ class _TrialRun:
         self.root = root
         self.work = work_directory(root, trial.id)
         self.dataset: DomainDataset = open_dataset(data)
-        self.split: Split = leave_one_out(
-            self.dataset, trial.key.target, by=trial.split, seed=trial.key.seed
-        )
+        self.split: Split = trial.divide(self.dataset)
 
     def dense(self) -> Model:
         """Make the dense model as it starts."""

@@ -11,9 +11,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from edgeprune.domains import DomainDataset, leave_one_out
+from edgeprune.domains import DomainDataset, Split, divide
 from edgeprune.errors import UsageError, one_of
 from edgeprune.files import sha256
+from edgeprune.model import check_name
 from edgeprune.pretrained import weights_names
 from edgeprune.pruning import PruneSettings
 from edgeprune.schema import Facts
@@ -21,11 +22,10 @@ from edgeprune.sweeping.results import TrialKey
 from edgeprune.sweeping.spec import ModelSpec, PruneSpec, SweepSpec
 from edgeprune.training import FinetuneSettings
 from edgeprune.training.recipes import NONE, Recipe, check_settings, load_recipe
+from edgeprune.training.settings import NOT_DECISIVE
 
 DIGEST_LENGTH = 10
 RECIPE = "recipe"
-# Keys of a block that are no settings of pruning itself.
-_NOT_PRUNING = {"metrics", "ratios", "samples", "reconstruct_samples", "finetune"}
 
 
 class Trial(Facts):
@@ -46,6 +46,12 @@ class Trial(Facts):
     reconstruct_samples: int | None
     finetune: dict[str, Any]
     teacher: bool
+    source: str | None = None
+
+    def divide(self, dataset: DomainDataset) -> Split:
+        """Hold out what this trial is scored on. Raises UsageError, DataError."""
+        target = None if self.source is not None else self.key.target
+        return divide(dataset, target=target, source=self.source, by=self.split, seed=self.key.seed)
 
     def prune_settings(self) -> PruneSettings:
         """Return how the dense model is pruned."""
@@ -65,25 +71,36 @@ def plan(spec: SweepSpec, dataset: DomainDataset) -> list[Trial]:
         UsageError: naming the value of the spec that is not accepted.
         DataError: if a split of the data is not possible.
     """
-    targets = dataset.domains if spec.targets == "all" else spec.targets
-    for target in targets:
-        one_of(target, "target", dataset.domains)
     _check_titles(spec)
-    for target in targets:
-        for seed in spec.seeds:
-            leave_one_out(dataset, target, by=spec.split, seed=seed)
+    for model in spec.models:
+        check_name(model.name)
+    held_out = _held_out(spec, dataset)
     # Seed by seed, and in each the dense models first, then one pruning of every model and target
     # after another: a sweep that is stopped, or looked at while it runs, has whole rows.
     placed = [
         (turn, place, trial)
         for turn, seed in enumerate(spec.seeds)
-        for target in targets
+        for target, source in held_out
         for model in spec.models
-        for place, trial in enumerate(_of_one_model(spec, dataset, model, target, seed))
+        for place, trial in enumerate(_of_one_model(spec, dataset, model, target, source, seed))
     ]
     trials = [trial for *_, trial in sorted(placed, key=itemgetter(0, 1))]
     _check_distinct(trials)
     return trials
+
+
+def _held_out(spec: SweepSpec, dataset: DomainDataset) -> list[tuple[str, str | None]]:
+    """Return what is held out in turn, each with the only domain trained on, if it is only one."""
+    named = spec.targets if spec.sources is None else spec.sources
+    found: list[tuple[str, str | None]] = []
+    for domain in dataset.domains if named == "all" else named:
+        one_of(domain, "target" if spec.sources is None else "source", dataset.domains)
+        source = domain if spec.sources is not None else None
+        target = domain if spec.sources is None else None
+        for seed in spec.seeds:
+            split = divide(dataset, target=target, source=source, by=spec.split, seed=seed)
+        found.append((split.target, source))
+    return found
 
 
 def finetune_options(
@@ -106,7 +123,12 @@ def finetune_options(
 
 
 def _of_one_model(
-    spec: SweepSpec, dataset: DomainDataset, model: ModelSpec, target: str, seed: int
+    spec: SweepSpec,
+    dataset: DomainDataset,
+    model: ModelSpec,
+    target: str,
+    source: str | None,
+    seed: int,
 ) -> Iterator[Trial]:
     common = {
         "model": model.title,
@@ -121,6 +143,7 @@ def _of_one_model(
         needs=None,
         model=model,
         split=spec.split,
+        source=source,
         prune=None,
         samples=0,
         reconstruct_samples=None,
@@ -144,6 +167,7 @@ def _of_one_model(
                     needs=dense.id,
                     model=model,
                     split=spec.split,
+                    source=source,
                     prune=_prune_options(block, metric, ratio),
                     samples=block.samples,
                     reconstruct_samples=block.reconstruct_samples,
@@ -164,6 +188,7 @@ def _trial(dataset: DomainDataset, key: TrialKey, **facts: Any) -> Trial:
     decisive = {
         "data": dataset.fingerprint,
         **{name: value for name, value in facts.items() if name != "model"},
+        "finetune": {k: v for k, v in facts["finetune"].items() if k not in NOT_DECISIVE},
         # Without the labels that stand before the digest.
         "needs": facts["needs"] and facts["needs"][-DIGEST_LENGTH:],
         "model": _origin(facts["model"]),

@@ -119,6 +119,11 @@ class FinetuneSettings:
             raise UsageError(f"swad_tolerance {self.swad_tolerance!r} is not accepted: at least 1")
         one_of(self.average, "average", AVERAGES)
         one_of(self.selection, "selection", SELECTIONS)
+        if self.average == "swad" and self.selection != "source":
+            raise UsageError(
+                f"swad averages over a valley of the loss on source validation; selection"
+                f" {self.selection!r} does not go with it"
+            )
         one_of(self.precision, "precision", PRECISIONS)
         one_of(self.device, "device", DEVICES)
 
@@ -145,3 +150,7 @@ class FinetuneSettings:
     def decisive(self) -> dict[str, Any]:
         """Return every setting that the resulting weights depend on."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.compare}
+
+
+# What a run may be resumed with otherwise: it does not change what it ends with.
+NOT_DECISIVE = frozenset(item.name for item in fields(FinetuneSettings) if not item.compare)

@@ -7,7 +7,7 @@ from sweeping_helpers import SPEC, write_spec
 from toy_domains import write_toy_domains
 
 from edgeprune.domains import DomainDataset, open_dataset
-from edgeprune.errors import UsageError
+from edgeprune.errors import ModelError, UsageError
 from edgeprune.sweeping import read_spec
 from edgeprune.sweeping.trials import plan
 
@@ -110,6 +110,8 @@ def test_the_same_weights_in_another_folder_are_the_same_trial(
         ("[0, 1]", "0", "seeds: 0 is not accepted: a list in brackets was expected", None),
         ('["day", "dusk"]', '"day"', "targets: 'day' is not accepted: a list in brackets", None),
         ('["day", "dusk"]', "[]", "targets: no target", None),
+        ('targets = ["day", "dusk"]', "sources = []", "sources: no source", None),
+        ("seeds", "sources = ['day']\nseeds", "targets and sources: give one of the two", None),
         (
             "[[prune]]",
             "[bench]\ndevice = 'cdua'\n[[prune]]",
@@ -147,6 +149,13 @@ def test_a_spec_that_is_wrong_is_named(
             "did you mean 'recover'?",
         ),
         ("[0.5]", "[0.5, 0.5]", "the same trial twice", None),
+        ('targets = ["day", "dusk"]', "sources = ['dya']", "unknown source 'dya'", None),
+        (
+            "vit_tiny_patch16_224",
+            "vit_tiny_patch16_22",
+            "unknown model 'vit_tiny_patch16_22'",
+            None,
+        ),
         ("pretrained = false", 'weights = "none"', "neither a file nor a name", None),
     ],
 )
@@ -154,7 +163,7 @@ def test_a_value_that_does_not_fit_is_named(
     tmp_path: Path, toy: DomainDataset, old: str, new: str, message: str, hint: str | None
 ) -> None:
     spec = read_spec(changed(tmp_path, old, new))
-    with pytest.raises(UsageError) as error:
+    with pytest.raises((UsageError, ModelError)) as error:
         plan(spec, toy)
     assert message in str(error.value)
     if hint:
@@ -177,3 +186,30 @@ def test_a_spec_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown sweep 'emojis'") as error:
         read_spec("emojis")
     assert error.value.hint == "did you mean 'emoji'?"
+
+
+def test_one_source_in_turn_leaves_all_others_out(tmp_path: Path, toy: DomainDataset) -> None:
+    alone = changed(tmp_path, 'targets = ["day", "dusk"]', 'sources = ["day", "dusk"]')
+    trials = plan(read_spec(alone), toy)
+    assert {trial.key.target for trial in trials} == {"all but day", "all but dusk"}
+    split = next(trial for trial in trials if trial.source == "day").divide(toy)
+    assert split.sources == ["day"]
+    assert set(split.targets) == set(toy.domains) - {"day"}
+    # The trials of the other protocol are others.
+    usual = plan(read_spec(write_spec(tmp_path)), toy)
+    assert not {trial.id for trial in trials} & {trial.id for trial in usual}
+
+
+def test_every_domain_alone(tmp_path: Path, toy: DomainDataset) -> None:
+    alone = changed(tmp_path, 'targets = ["day", "dusk"]', 'sources = "all"')
+    assert {trial.source for trial in plan(read_spec(alone), toy)} == set(toy.domains)
+
+
+def test_how_often_a_state_is_written_does_not_make_another_trial(
+    tmp_path: Path, toy: DomainDataset
+) -> None:
+    before = [trial.id for trial in plan(read_spec(write_spec(tmp_path)), toy)]
+    text = SPEC.replace("checkpoint_every = 1", "checkpoint_every = 50")
+    seldom = plan(read_spec(write_spec(tmp_path, text=text)), toy)
+    assert [trial.id for trial in seldom] == before
+    assert {trial.finetune_settings().checkpoint_every for trial in seldom} == {50}

@@ -38,6 +38,7 @@ from edgeprune.training import FinetuneSettings
         {"swad_tolerance": 0.9},
         {"precision": "fp8"},
         {"selection": "target"},
+        {"average": "swad", "selection": "last"},
         {"device": "tpu"},
         {"seed": -1},
     ],

@@ -69,7 +69,8 @@ def results(data: SweepReport) -> Table:
         "Accuracy in percent, one column per domain that was left out of training",
         *_counted(data),
         "Average: over the domains within each seed, then over seeds",
-        "Drop: points against the dense model of the same domain and seed, over those trials",
+        "Drop: points against the dense model of the same domain and seed; its ± is the standard"
+        " error over trials (domains and seeds)",
         *_image_intervals(data.rows),
         "MACs and params ratio: dense by pruned, with the range over trials where they differ",
         *_speed_notes(data.rows, settings),
