@@ -13,11 +13,11 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
-from edgeprune import families
+from edgeprune import base_weights, families
 from edgeprune.costs import count
 from edgeprune.errors import EdgepruneError, ModelError
 from edgeprune.images import Preprocess
-from edgeprune.schema import ArtifactRecord
+from edgeprune.schema import ArtifactRecord, BaseWeights
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def create(name: str, options: DenseOptions) -> Model:
     module = _build(name, options)
     if options.weights is not None:
         _load_weights(module, options.weights)
+    base = _base(module, options)
     config = resolve_model_data_config(module)
     img_size = _img_size(module, config)
     module = _adapt(family, module, name).eval()
@@ -78,6 +79,7 @@ def create(name: str, options: DenseOptions) -> Model:
         std=config["std"],
         interpolation=config["interpolation"],
         widths=family.widths(module),
+        base=base,
         dense=cost,
         pruned=cost,
     )
@@ -194,6 +196,12 @@ def _build(name: str, options: DenseOptions) -> nn.Module:
                 f" ({type(error).__name__})",
                 hint="--weights FILE reads a local file, --no-pretrained starts from random",
             ) from error
+
+
+def _base(module: nn.Module, options: DenseOptions) -> BaseWeights:
+    if options.weights is not None:
+        return base_weights.of_file(options.weights)
+    return base_weights.of_hub(module) if options.pretrained else base_weights.RANDOM
 
 
 def _timm_model(

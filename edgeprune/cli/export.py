@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +30,23 @@ FP32 = ("fp32",)
 @app.command("export")
 def command(
     model: options.Model,
-    output: options.Output,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Output directory; new or empty."),
+    ] = None,
+    hub: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write a folder for a model hub there instead: artifact, ONNX files, model card.",
+        ),
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="For the model card. Default: as recorded of the base weights."
+        ),
+    ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX files.")] = False,
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="Not part of this version; export --onnx.")
@@ -95,8 +113,9 @@ def command(
         raise UnavailableError(
             "TensorRT engines are not part of this version", hint="trtexec takes the ONNX file"
         )
-    if not onnx:
+    if not (onnx or hub):
         raise UsageError("export needs a format: --onnx")
+    folder = _folder(output, hub, licence)
     for name in precision:
         one_of(name, "precision", PRECISIONS)
     if "int8" in precision and data is None:
@@ -104,9 +123,9 @@ def command(
             "int8 needs images to be calibrated on and judged by: --data ROOT, or --data emoji"
         )
     fixed = _batch(batch)
-    check_output_directory(output, force=force)
+    check_output_directory(folder, force=force)
     with quiet_stdout():
-        from edgeprune.exporting import ExportSettings, Int8Settings, export
+        from edgeprune.exporting import ExportSettings, Int8Settings, export, export_hub
         from edgeprune.loading import load_only
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
@@ -124,9 +143,10 @@ def command(
         progress = TerminalProgress()
         source = load_only(model, DenseOptions(num_classes, img_size, pretrained, weights, seed))
         judged = data is not None and (target is not None or tuple(precision) != FP32)
-        result = export(
+        write = partial(export_hub, licence=licence) if hub else export
+        result = write(
             source,
-            output,
+            folder,
             settings,
             probes=_real_images(source, data),
             labelled=(
@@ -138,6 +158,17 @@ def command(
             progress=progress,
         )
     show(result, json_, lambda console: _tables(console, result))
+
+
+def _folder(output: Path | None, hub: Path | None, licence: str | None) -> Path:
+    if output and hub:
+        raise UsageError(f"--output {str(output)!r} and --hub {str(hub)!r}: give one of the two")
+    if licence and not hub:
+        raise UsageError("--licence is for the model card of a --hub folder")
+    folder = hub or output
+    if folder is None:
+        raise UsageError("it was not said where to write: --output DIR, or --hub DIR")
+    return folder
 
 
 def _batch(text: str) -> int | None:

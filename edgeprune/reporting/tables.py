@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Sequence
 from typing import Any
 
+from edgeprune.markdown import escape, table_lines
 from edgeprune.reporting.document import ReportData, ReportRow
 from edgeprune.reporting.wording import (
     count,
@@ -136,14 +135,3 @@ def _drop(row: ReportRow) -> str:
 
 def _bracket(text: str) -> str:
     return f" ({text})" if text else ""
-
-
-def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a Markdown table of cells that are escaped already."""
-    lines = [f"| {' | '.join(header)} |", f"| {' | '.join('---' for _ in header)} |"]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
-
-
-def escape(text: str) -> str:
-    """Make any text Markdown text that shows as it stands, also in a table."""
-    return re.sub(r"([\\`*\[\]<>|&~])", r"\\\1", text)

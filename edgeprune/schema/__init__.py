@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from edgeprune.schema.artifacts import (
     ArtifactRecord,
+    BaseWeights,
     Cost,
     DataFacts,
     DGResult,
@@ -65,6 +66,7 @@ from edgeprune.schema.training import (
 
 __all__ = [
     "ArtifactRecord",
+    "BaseWeights",
     "BenchResult",
     "CheckResult",
     "Comparison",

@@ -191,6 +191,19 @@ class HistoryPoint(Facts):
     target: float | None = None
 
 
+class BaseWeights(Facts):
+    """Where the weights that a dense model started from come from; null what is not known.
+
+    ``name`` is the repository on the hub, or the file's; ``source`` a sentence.
+    """
+
+    origin: Literal["hub", "file", "random"]
+    name: str | None = None
+    source: str | None = None
+    licence: str | None = None
+    sha256: str | None = None
+
+
 class ArtifactRecord(Document):
     """``edgeprune.json`` of an artifact directory."""
 
@@ -206,6 +219,7 @@ class ArtifactRecord(Document):
     interpolation: str
     widths: list[Width]
     weights_sha256: str = ""
+    base: BaseWeights | None = None
     parent: str | None = None
     made: list[Made] = []
     dense: Cost

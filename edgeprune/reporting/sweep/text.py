@@ -7,11 +7,12 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+from edgeprune.markdown import escape, table_lines
 from edgeprune.reporting.sweep.cells import Cell
 from edgeprune.reporting.sweep.document import Speed, SweepReport, TrialLine
 from edgeprune.reporting.sweep.failures import failures
 from edgeprune.reporting.sweep.tables import Table, tables
-from edgeprune.reporting.tables import csv_cell, escape, table_lines
+from edgeprune.reporting.tables import csv_cell
 
 
 def markdown(data: SweepReport) -> str:
