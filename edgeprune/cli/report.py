@@ -9,11 +9,14 @@ import typer
 
 from edgeprune.cli import app, options
 from edgeprune.cli.render import quiet_stdout, show
+from edgeprune.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from edgeprune.reporting import ReportData, SweepReport
+
+NOT_WITHIN = 1
 
 
 @app.command("report")
@@ -35,6 +38,17 @@ def report_command(
             help="By extension: .html, .md, .csv or .json; of a sweep also .tex.",
         ),
     ],
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Name the best model within it, such as 'p95<10ms' or 'accuracy>=60'; give it"
+            " again for another one. Exit code 1 if there is none.",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Choose among what was measured there alone.")
+    ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Heading of the report.")] = None,
     json_: options.Json = False,
 ) -> None:
@@ -42,16 +56,34 @@ def report_command(
     with quiet_stdout():
         from edgeprune.progress import TerminalProgress
         from edgeprune.reporting import find_store, report, report_sweep
+        from edgeprune.reporting.budget import parse_budget
 
+        budgets = [parse_budget(text) for text in budget or []]
+        if device is not None and not budgets:
+            raise UsageError("--device is for choosing within a --budget")
         store = find_store(runs)
+        if store is not None and budgets:
+            raise UsageError(
+                "--budget is for runs; a sweep's report keeps speed-ups, not latencies",
+                hint="give the directories of its trials and a bench.json of them",
+            )
         if store is not None:
             sweep = report_sweep(store, output, title=title, progress=TerminalProgress())
         else:
-            data = report(runs, output, title=title, progress=TerminalProgress())
+            data = report(
+                runs,
+                output,
+                title=title,
+                budgets=budgets,
+                device=device,
+                progress=TerminalProgress(),
+            )
     if store is not None:
         show(sweep, json_, lambda console: _print_sweep(console, sweep, output))
     else:
         show(data, json_, lambda console: _print(console, data, output))
+        if any(choice.label is None for choice in data.choices):
+            raise typer.Exit(NOT_WITHIN)
 
 
 def _print(console: Console, data: ReportData, output: Path) -> None:
@@ -59,6 +91,7 @@ def _print(console: Console, data: ReportData, output: Path) -> None:
     from rich.text import Text
 
     from edgeprune.reporting.tables import HEADER, cells_of
+    from edgeprune.reporting.wording import choice_text
 
     table = Table()
     shown = (0, 1, 4, 5, 6, 7, 8)
@@ -71,6 +104,8 @@ def _print(console: Console, data: ReportData, output: Path) -> None:
     for warning in data.warnings:
         console.print(Text(f"warning: {warning}"))
     console.print(Text(data.headline))
+    for choice in data.choices:
+        console.print(Text(choice_text(choice)))
     console.print(Text(f"report: {output}"), soft_wrap=True)
 
 

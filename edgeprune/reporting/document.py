@@ -99,6 +99,9 @@ class ReportRow(Facts):
     batch: int | None = None
     threads: int | None = None
     latency_p50_ms: float | None = None
+    latency_p90_ms: float | None = None
+    latency_p95_ms: float | None = None
+    latency_p99_ms: float | None = None
     latency_ci95_ms: Interval | None = None
     throughput_ips: float | None = None
     peak_rss_mb: float | None = None
@@ -119,6 +122,23 @@ class BenchFacts(Facts):
     environment: dict[str, Any]
 
 
+class Choice(Facts):
+    """The best model within a budget, among those measured in one way.
+
+    ``label`` is null where none is known to keep it; ``not_judged`` names those that lack a figure
+    which the budget, or the choice, asks for.
+    """
+
+    setting: str
+    budget: list[str]
+    rule: str
+    label: str | None
+    sentence: str
+    estimated: bool
+    judged: int
+    not_judged: list[str]
+
+
 class ReportData(Document):
     """What ``edgeprune report`` reports."""
 
@@ -129,6 +149,7 @@ class ReportData(Document):
     headline_rule: str | None
     notes: list[str]
     warnings: list[str]
+    choices: list[Choice]
     rows: list[ReportRow]
     models: list[ReportModel]
     benches: list[BenchFacts]

@@ -9,6 +9,7 @@ from typing import Any
 from edgeprune.markdown import escape, table_lines
 from edgeprune.reporting.document import ReportData, ReportRow
 from edgeprune.reporting.wording import (
+    choice_text,
     count,
     interval,
     milliseconds,
@@ -58,11 +59,20 @@ def markdown(data: ReportData) -> str:
     lines = [f"# {escape(data.title)}", "", f"**{escape(data.headline)}**", ""]
     if data.headline_rule:
         lines += [escape(data.headline_rule), ""]
+    lines += choice_lines(data)
     lines += [line for note in data.notes for line in (f"> **Note:** {escape(note)}", "")]
     lines += [line for text in data.warnings for line in (f"> **Warning:** {escape(text)}", "")]
     lines += table_lines(HEADER, [[escape(cell) for cell in cells_of(row)] for row in data.rows])
     lines += ["", DEFINITIONS]
     return "\n".join(lines) + "\n"
+
+
+def choice_lines(data: ReportData) -> list[str]:
+    """Return what was chosen within the budget, as a list."""
+    if not data.choices:
+        return []
+    lines = [f"- {escape(choice_text(choice))}" for choice in data.choices]
+    return ["## Within the budget", "", *lines, ""]
 
 
 HEADER = (

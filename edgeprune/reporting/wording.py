@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeprune import figures
-from edgeprune.reporting.document import Interval, ReportModel, ReportRow
+from edgeprune.reporting.document import Choice, Interval, ReportModel, ReportRow
 from edgeprune.selection import ORACLE
 
 # The one result in the headline is the fastest that costs at most this many points.
@@ -73,6 +73,14 @@ def setting(row: ReportRow) -> str:
     threads = f"{row.threads} thread{'' if row.threads == 1 else 's'}"
     how = "estimated: " if row.estimated else ""
     return f"{how}{row.runtime} on {row.device}, {row.precision}, batch {row.batch}, {threads}"
+
+
+def choice_text(choice: Choice) -> str:
+    """Say which model was chosen within a budget, and which could not be judged."""
+    text = f"{choice.sentence}."
+    if choice.not_judged:
+        text += f" Not judged, for want of figures: {', '.join(choice.not_judged)}."
+    return text
 
 
 def headline(rows: Sequence[ReportRow]) -> tuple[str, str | None]:

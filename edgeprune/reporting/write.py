@@ -8,6 +8,7 @@ from pathlib import Path
 from edgeprune.environment import version_of
 from edgeprune.files import write_text
 from edgeprune.progress import SILENT, Progress
+from edgeprune.reporting.budget import Budget, choose
 from edgeprune.reporting.collect import Collected, collect
 from edgeprune.reporting.document import BenchFacts, ReportData
 from edgeprune.reporting.models import build_models
@@ -35,6 +36,8 @@ def report(
     *,
     title: str | None = None,
     notes: Sequence[str] = (),
+    budgets: Sequence[Budget] = (),
+    device: str | None = None,
     progress: Progress = SILENT,
 ) -> ReportData:
     """Write a report on ``runs`` to ``output``, in the format of its extension.
@@ -46,17 +49,21 @@ def report(
             atomically if it exists.
         title: heading of the report.
         notes: what a reader must know first; shown above everything else.
+        budgets: conditions; the best model that keeps all of them is named.
+        device: the only one to choose on; None chooses for each way of measuring.
         progress: is told what is being done.
 
     Raises:
-        UsageError: if the extension is another one.
+        UsageError: if the extension is another one, or nothing was measured on ``device``.
         OutputError: if ``output`` cannot be written.
         ResultError: if a run does not exist, holds nothing, or a bench result cannot be read.
         ArtifactError: if the record of an artifact cannot be read.
         UnavailableError: if Jinja2 or matplotlib is missing for an HTML page.
     """
     check_report_output(output)
-    data = build(collect(runs), title=title or DEFAULT_TITLE, notes=notes)
+    data = build(
+        collect(runs), title=title or DEFAULT_TITLE, notes=notes, budgets=budgets, device=device
+    )
     progress.say(f"writing {output}")
     write_text(output, WRITERS[output.suffix.lower()](data))
     return data
@@ -73,7 +80,14 @@ def check_report_output(output: Path) -> None:
     check_output(output, WRITERS, "LaTeX tables are made of a sweep's directory" if tex else None)
 
 
-def build(found: Collected, *, title: str, notes: Sequence[str] = ()) -> ReportData:
+def build(
+    found: Collected,
+    *,
+    title: str,
+    notes: Sequence[str] = (),
+    budgets: Sequence[Budget] = (),
+    device: str | None = None,
+) -> ReportData:
     """Put what was collected side by side; text from files is made printable."""
     models, model_warnings = build_models(found.artifacts)
     rows, row_warnings = build_rows(found.artifacts, models, found.benches)
@@ -88,6 +102,7 @@ def build(found: Collected, *, title: str, notes: Sequence[str] = ()) -> ReportD
         headline_rule=rule,
         notes=list(notes),
         warnings=[*model_warnings, *row_warnings, *panel_notes, *bench_warnings],
+        choices=choose(rows, budgets, device) if budgets else [],
         rows=rows,
         models=models,
         benches=[
