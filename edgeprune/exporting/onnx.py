@@ -109,13 +109,18 @@ def write(found: ir.Model, path: Path, facts: dict[str, str]) -> Path | None:
     sizes = [
         value.const_value.nbytes for value in found.graph.initializers.values() if value.const_value
     ]
-    external = path.with_name(path.name + ".data") if sum(sizes) > SINGLE_FILE_LIMIT_BYTES else None
+    external = external_file(path) if sum(sizes) > SINGLE_FILE_LIMIT_BYTES else None
     with explain_os_errors(path):
         if external is None:
             path.write_bytes(ir.to_proto(found).SerializeToString())
         else:
             ir.save(found, path, external_data=external.name)
     return external
+
+
+def external_file(path: Path) -> Path:
+    """Return where the weights of an ONNX file lie if it does not hold them itself."""
+    return path.with_name(f"{path.name}.data")
 
 
 def _fold_splits(graph: ir.Graph) -> None:

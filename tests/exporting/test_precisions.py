@@ -129,11 +129,14 @@ def test_the_optimised_graph_is_proved_and_keeps_its_metadata(
     ]
 
 
+@pytest.mark.parametrize("optimize", [False, True])
 def test_large_weights_go_beside_the_file(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimize: bool
 ) -> None:
     monkeypatch.setattr("edgeprune.exporting.onnx.SINGLE_FILE_LIMIT_BYTES", 1_000_000)
-    (file,) = export(model, tmp_path / "out").files
+    (file,) = export(model, tmp_path / "out", _settings(optimize=optimize)).files
+    names = [path.name for path in (tmp_path / "out").iterdir()]
+    assert sorted(names) == ["model.onnx", "model.onnx.data"]
     assert file.external is not None
     assert Path(file.external.path) == tmp_path / "out/model.onnx.data"
     assert file.external.bytes == Path(file.external.path).stat().st_size > 1_000_000 > file.bytes
