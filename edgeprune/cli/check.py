@@ -92,6 +92,19 @@ def check_command(
     markdown: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write a Markdown summary.")
     ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.jsonl",
+            help="Also add a line to this file; 'edgeprune report FILE.jsonl' plots it.",
+        ),
+    ] = None,
+    commit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHA", help="What is checked, for --history. Default: as CI or git says."
+        ),
+    ] = None,
     num_classes: options.NumClasses = None,
     img_size: options.ImgSize = None,
     pretrained: options.PretrainedForSpeed = False,
@@ -107,7 +120,8 @@ def check_command(
     Exit codes: 0 nothing failed, 1 something did (with --strict also what is inconclusive), 2 bad
     input or results of different machines, 3 a device is not here.
     """
-    from edgeprune.files import check_output_file, write_text
+    from edgeprune.files import check_output_file, check_parent_writable, write_text
+    from edgeprune.gate.history import append
     from edgeprune.gate.limits import Limits
     from edgeprune.gate.outputs import github_annotations
     from edgeprune.gate.outputs import junit as as_junit
@@ -124,6 +138,8 @@ def check_command(
     outputs = [(path, form) for path, form in ((junit, as_junit), (markdown, as_markdown)) if path]
     for path, _ in outputs:
         check_output_file(path)
+    if history:
+        check_parent_writable(history)
     with quiet_stdout():
         from edgeprune.gate import check
         from edgeprune.progress import TerminalProgress
@@ -145,6 +161,8 @@ def check_command(
         )
         for path, form in outputs:
             write_text(path, form(result))
+        if history:
+            append(history, result, commit)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         # On stderr, where GitHub reads them too: stdout holds the result alone.
         for line in github_annotations(result):

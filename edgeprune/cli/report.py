@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from edgeprune.reporting import ReportData, SweepReport
+    from edgeprune.reporting.budget import Budget
+    from edgeprune.reporting.history import HistoryReport
 
 NOT_WITHIN = 1
+HISTORY = ".jsonl"
 
 
 @app.command("report")
@@ -26,7 +29,8 @@ def report_command(
         typer.Argument(
             metavar="RUN...",
             help="Artifact directories, folders that hold artifacts or bench.json files, or"
-            " bench.json files; or one directory of a sweep, also while it runs.",
+            " bench.json files; or one directory of a sweep, also while it runs; or one history"
+            " of checks (.jsonl).",
         ),
     ],
     output: Annotated[
@@ -35,7 +39,8 @@ def report_command(
             "--output",
             "-o",
             metavar="FILE",
-            help="By extension: .html, .md, .csv or .json; of a sweep also .tex.",
+            help="By extension: .html, .md, .csv or .json; of a sweep also .tex; of a history"
+            " .html, .svg, .csv or .json.",
         ),
     ],
     budget: Annotated[
@@ -54,36 +59,78 @@ def report_command(
 ) -> None:
     """Put measured speed-up against accuracy on the unseen domain."""
     with quiet_stdout():
-        from edgeprune.progress import TerminalProgress
-        from edgeprune.reporting import find_store, report, report_sweep
+        from edgeprune.reporting import find_store
         from edgeprune.reporting.budget import parse_budget
 
         budgets = [parse_budget(text) for text in budget or []]
         if device is not None and not budgets:
             raise UsageError("--device is for choosing within a --budget")
         store = find_store(runs)
-        if store is not None and budgets:
-            raise UsageError(
-                "--budget is for runs; a sweep's report keeps speed-ups, not latencies",
-                hint="give the directories of its trials and a bench.json of them",
-            )
-        if store is not None:
-            sweep = report_sweep(store, output, title=title, progress=TerminalProgress())
-        else:
-            data = report(
-                runs,
-                output,
-                title=title,
-                budgets=budgets,
-                device=device,
-                progress=TerminalProgress(),
-            )
-    if store is not None:
-        show(sweep, json_, lambda console: _print_sweep(console, sweep, output))
+    history = any(run.suffix == HISTORY for run in runs)
+    if budgets and (history or store):
+        raise UsageError(
+            "--budget is for runs, not for a sweep or a history",
+            hint="give the directories of trials and a bench.json of them",
+        )
+    if history:
+        _report_history(runs, output, title, json_)
+    elif store:
+        _report_sweep(store, output, title, json_)
     else:
-        show(data, json_, lambda console: _print(console, data, output))
-        if any(choice.label is None for choice in data.choices):
-            raise typer.Exit(NOT_WITHIN)
+        _report_runs(runs, output, title, budgets, device, json_)
+
+
+def _report_history(runs: list[Path], output: Path, title: str | None, json_: bool) -> None:
+    if len(runs) > 1:
+        raise UsageError("a history is reported by itself, not beside other runs")
+    with quiet_stdout():
+        from edgeprune.reporting.history import report_history
+
+        data = report_history(runs[0], output, title=title)
+    show(data, json_, lambda console: _print_history(console, data, output))
+
+
+def _report_sweep(store: Path, output: Path, title: str | None, json_: bool) -> None:
+    with quiet_stdout():
+        from edgeprune.progress import TerminalProgress
+        from edgeprune.reporting import report_sweep
+
+        data = report_sweep(store, output, title=title, progress=TerminalProgress())
+    show(data, json_, lambda console: _print_sweep(console, data, output))
+
+
+def _report_runs(
+    runs: list[Path],
+    output: Path,
+    title: str | None,
+    budgets: list[Budget],
+    device: str | None,
+    json_: bool,
+) -> None:
+    with quiet_stdout():
+        from edgeprune.progress import TerminalProgress
+        from edgeprune.reporting import report
+
+        data = report(
+            runs,
+            output,
+            title=title,
+            budgets=budgets,
+            device=device,
+            progress=TerminalProgress(),
+        )
+    show(data, json_, lambda console: _print(console, data, output))
+    if any(choice.label is None for choice in data.choices):
+        raise typer.Exit(NOT_WITHIN)
+
+
+def _print_history(console: Console, data: HistoryReport, output: Path) -> None:
+    from rich.text import Text
+
+    for warning in data.warnings:
+        console.print(Text(f"warning: {warning}"))
+    console.print(Text(data.headline))
+    console.print(Text(f"report: {output}"), soft_wrap=True)
 
 
 def _print(console: Console, data: ReportData, output: Path) -> None:

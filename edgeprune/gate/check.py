@@ -11,7 +11,7 @@ from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
 from edgeprune.errors import ResultError, UsageError
 from edgeprune.gate import accuracy, pairs, speed
 from edgeprune.gate.limits import DEFAULT_REGRESSION, Limits
-from edgeprune.gate.machines import check_same_machine, distrust
+from edgeprune.gate.machines import check_same_machine, distrust, identity
 from edgeprune.gate.pairs import Matched
 from edgeprune.gate.remeasure import choose, remeasure
 from edgeprune.gate.settle import MAX_TIME_S, MIN_TIME_S, Measured, settle
@@ -110,6 +110,7 @@ def check(
         interleaved=measured.interleaved,
         findings=findings,
         warnings=measured.warnings,
+        machine=identity(measured.environment),
     )
 
 
@@ -140,6 +141,7 @@ def _interleaved(results: Sequence[BenchResult], name: str) -> Measured:
         matched=Matched(found, missing=[], new=[]),
         interleaved=True if found else None,
         warnings=[warning for result in results for warning in result.warnings],
+        environment=results[-1].environment,
     )
 
 
@@ -163,4 +165,5 @@ def _stored(
             *(f"{baseline}: {warning}" for warning in base.warnings),
             *(f"{pairs.in_words(row)} is new and was not compared" for row in matched.new),
         ],
+        environment=result.environment,
     )

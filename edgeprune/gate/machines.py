@@ -48,6 +48,15 @@ def differences(current: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
     return found
 
 
+def identity(environment: dict[str, Any]) -> dict[str, str | int | float | None]:
+    """Return the facts of an environment by which machines are told apart."""
+    found = {name: environment.get(name) for name in FACTS}
+    return {
+        name: value if isinstance(value, str | int | float) else None
+        for name, value in found.items()
+    }
+
+
 def distrust(current: dict[str, Any], baseline: dict[str, Any]) -> dict[str, str]:
     """Return which verdicts on two runs are worth nothing, and why, from their environments.
 

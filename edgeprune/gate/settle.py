@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edgeprune.gate import speed
 from edgeprune.gate.limits import Limits
@@ -24,6 +25,7 @@ class Measured:
     matched: Matched
     interleaved: bool | None
     warnings: list[str]
+    environment: dict[str, Any]
 
 
 def settle(

@@ -34,7 +34,10 @@ class Finding(Facts):
 
 
 class CheckResult(Document):
-    """What ``edgeprune check`` reports; ``interleaved`` tells if both were measured in one run."""
+    """What ``edgeprune check`` reports; ``interleaved`` tells if both were measured in one run.
+
+    ``machine`` holds the facts of the machine by which results of two are told apart.
+    """
 
     SCHEMA: ClassVar[str] = "edgeprune/check@1"
 
@@ -43,3 +46,4 @@ class CheckResult(Document):
     interleaved: bool | None
     findings: list[Finding]
     warnings: list[str] = []
+    machine: dict[str, str | int | float | None] = {}

@@ -1,0 +1,110 @@
+"""The history of checks: one line of JSON for each, in a file that is only ever added to."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import ClassVar
+
+from edgeprune.errors import ResultError
+from edgeprune.files import check_parent_writable, explain_os_errors
+from edgeprune.schema import CheckResult, Document, Finding, parse_document
+
+GIT_TIMEOUT_S = 10
+
+
+class HistoryLine(Document):
+    """One check: when, of which commit, on which machine, and what was found."""
+
+    SCHEMA: ClassVar[str] = "edgeprune/history@1"
+
+    time: str
+    commit: str | None
+    machine: dict[str, str | int | float | None]
+    passed: bool
+    findings: list[Finding]
+
+
+def append(path: Path, result: CheckResult, commit: str | None = None) -> None:
+    """Add a check to a history.
+
+    Args:
+        path: of the file, made if absent.
+        result: of the check.
+        commit: what was checked; None asks the environment of the job, then git.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    line = HistoryLine(
+        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        commit=commit or current_commit(),
+        machine=result.machine,
+        passed=result.passed,
+        findings=result.findings,
+    )
+    text = json.dumps(line.model_dump(mode="json", by_alias=True)) + "\n"
+    check_parent_writable(path)
+    with explain_os_errors(path), path.open("a+", encoding="utf-8") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.write(text if _ends_a_line(path) else f"\n{text}")
+
+
+def read(path: Path) -> list[HistoryLine]:
+    """Read a history, oldest first.
+
+    Raises:
+        ResultError: if the file is missing or holds nothing, or naming the line that is damaged.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ResultError(f"history {str(path)!r} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ResultError(f"history {str(path)!r} is not text") from None
+    found = [
+        _line(raw, f"{path}, line {number}")
+        for number, raw in enumerate(text.splitlines(), 1)
+        if raw.strip()
+    ]
+    if not found:
+        raise ResultError(f"history {str(path)!r} holds no check")
+    return found
+
+
+def current_commit() -> str | None:
+    """Return the commit that is being checked, from the environment or git; None without both."""
+    for name in ("GITHUB_SHA", "CI_COMMIT_SHA"):
+        if os.environ.get(name):
+            return os.environ[name]
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=GIT_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout.strip() or None if asked.returncode == 0 else None
+
+
+def _line(text: str, name: str) -> HistoryLine:
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is not a number")
+
+    try:
+        raw = json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise ResultError(f"{name!r} is not valid JSON: {error}") from None
+    return parse_document(raw, name, HistoryLine, ResultError)
+
+
+def _ends_a_line(path: Path) -> bool:
+    """Tell whether a new line may follow; one that was cut off by a full disk has no end."""
+    with path.open("rb") as stream:
+        if stream.seek(0, os.SEEK_END) == 0:
+            return True
+        stream.seek(-1, os.SEEK_END)
+        return stream.read() == b"\n"

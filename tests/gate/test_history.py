@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gate_runs as runs
+import pytest
+
+from edgeprune.cli import main
+from edgeprune.errors import ResultError
+from edgeprune.gate.history import append, read
+from edgeprune.reporting.history.series import build_panels
+from edgeprune.schema import CheckResult
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    monkeypatch.delenv("GITHUB_SHA", raising=False)
+    monkeypatch.delenv("CI_COMMIT_SHA", raising=False)
+    runs.write(tmp_path / "base.json", runs.bench(runs.measurement("half", 5)))
+    runs.write(tmp_path / "slow.json", runs.bench(runs.measurement("half", 6)))
+    return tmp_path
+
+
+def check(bench: str, commit: str) -> int:
+    history = ["--history", "history.jsonl", "--commit", commit]
+    return main(["check", bench, "--baseline", "base.json", *history])
+
+
+def test_every_check_is_a_line_and_report_plots_them(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [check("base.json", "a" * 40), check("slow.json", "b" * 40)] == [0, 1]
+    first, second = read(folder / "history.jsonl")
+    assert (first.passed, second.passed) == (True, False)
+    assert second.commit == "b" * 40
+    assert second.machine["cpu"] == runs.ENVIRONMENT["cpu"]
+    (panel,) = build_panels([first, second])
+    (series,) = panel.series
+    assert [point.value for point in series.points] == pytest.approx([5, 6], rel=0.02)
+    assert [point.verdict for point in series.points] == ["passed", "failed"]
+
+    capsys.readouterr()
+    for suffix in (".html", ".svg", ".csv", ".json"):
+        assert main(["report", "history.jsonl", "-o", f"plot{suffix}"]) == 0
+    assert "2 checks, 1 failed; the last one (bbbbbbb) did not hold" in capsys.readouterr().out
+    assert "<svg" in (folder / "plot.svg").read_text()
+    assert "bbbbbbb" in (folder / "plot.html").read_text()
+    assert len((folder / "plot.csv").read_text().splitlines()) == 3
+    assert len(json.loads((folder / "plot.json").read_text())["lines"]) == 2
+
+
+def test_machines_never_share_a_line(folder: Path) -> None:
+    check("base.json", "a" * 40)
+    line = read(folder / "history.jsonl")[0]
+    other = line.model_copy(update={"machine": {**line.machine, "governor": "powersave"}})
+    (panel,) = build_panels([line, other, line])
+    assert [len(series.points) for series in panel.series] == [2, 1]
+    assert [series.machine for series in panel.series] == [
+        f"{runs.ENVIRONMENT['cpu']} #1",
+        f"{runs.ENVIRONMENT['cpu']} #2",
+    ]
+
+
+def test_a_line_that_was_cut_off_does_not_swallow_the_next(folder: Path) -> None:
+    path = folder / "history.jsonl"
+    path.write_text('{"schema": "edgeprune/his')
+    result = CheckResult(passed=True, strict=False, interleaved=None, findings=[])
+    append(path, result, "c")
+    assert len(path.read_text().splitlines()) == 2
+    with pytest.raises(ResultError, match=r"line 1' is not valid JSON"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no check"),
+        ("{}\n", "has schema None"),
+        ('{"schema": "edgeprune/history@1"}\n', "is damaged"),
+        ('{"a": NaN}\n', "NaN is not a number"),
+    ],
+)
+def test_what_is_no_history_is_refused(folder: Path, text: str, message: str) -> None:
+    (folder / "bad.jsonl").write_text(text)
+    with pytest.raises(ResultError) as error:
+        read(folder / "bad.jsonl")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.jsonl", "-o", "a.html"], "cannot be read"),
+        (["h.jsonl", "base.json", "-o", "a.html"], "reported by itself"),
+        (["h.jsonl", "-o", "a.tex"], "accepted: .html, .svg, .csv, .json"),
+        (["h.jsonl", "-o", "a.html", "--budget", "p50<1ms"], "--budget is for runs"),
+    ],
+)
+def test_bad_usage(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    check("base.json", "a" * 40)
+    (folder / "history.jsonl").rename("h.jsonl")
+    capsys.readouterr()
+    assert main(["report", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("a.html").exists()
+
+
+def test_the_commit_is_that_of_the_job_or_of_git(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = CheckResult(passed=True, strict=False, interleaved=None, findings=[])
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(folder.parent))
+    append(folder / "h.jsonl", result)
+    monkeypatch.setenv("GITHUB_SHA", "d" * 40)
+    append(folder / "h.jsonl", result)
+    assert [line.commit for line in read(folder / "h.jsonl")] == [None, "d" * 40]
