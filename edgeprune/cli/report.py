@@ -39,8 +39,8 @@ def report_command(
             "--output",
             "-o",
             metavar="FILE",
-            help="By extension: .html, .md, .csv or .json; of a sweep also .tex; of a history"
-            " .html, .svg, .csv or .json.",
+            help="By extension: .html, .md, .csv, .json, or .svg and .png for the plots alone; of"
+            " a sweep also .tex; of a history no .md.",
         ),
     ],
     budget: Annotated[

@@ -1,11 +1,12 @@
-"""SVG from matplotlib: light or dark, wide or narrow, the same bytes again."""
+"""Drawings from matplotlib: light or dark, wide or narrow, the same bytes again."""
 
 from __future__ import annotations
 
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 HINT = "pip install 'edgeprune[report]'"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+PRINT_DPI = 300
 DPI = 72  # a pixel is a point then, as in SVG, so that labels stay where they were measured
 
 Paint = Callable[["Figure", "Axes"], None]
@@ -61,8 +63,34 @@ WIDE = Shape(width=9.6, height=5.0, font=11.0)
 NARROW = Shape(width=4.1, height=4.6, font=11.0)
 
 
-def paint(theme: Theme, shape: Shape, paint: Paint, finish: Finish) -> str:
-    """Return a figure as SVG text; the text in it is drawn as paths.
+class Drawing:
+    """A finished figure, to be written as SVG or PNG."""
+
+    def __init__(self, figure: Figure, theme: Theme, shape: Shape) -> None:
+        self._figure = figure
+        self._theme = theme
+        self._shape = shape
+
+    def svg(self) -> str:
+        """Return SVG text without date or names; the text in it is drawn as paths."""
+        return _compact(self._saved("svg", DPI, {"Date": None, "Creator": None}).decode())
+
+    def png(self) -> bytes:
+        """Return a PNG file, fine enough for print."""
+        return self._saved("png", PRINT_DPI, {"Software": None})
+
+    def _saved(self, form: str, dpi: int, metadata: dict[str, None]) -> bytes:
+        stream = io.BytesIO()
+        background = self._theme.background
+        with _styled(self._shape):
+            self._figure.savefig(
+                stream, format=form, dpi=dpi, facecolor=background, metadata=metadata
+            )
+        return stream.getvalue()
+
+
+def paint(theme: Theme, shape: Shape, paint: Paint, finish: Finish) -> Drawing:
+    """Return a figure.
 
     Args:
         theme: its colours.
@@ -73,13 +101,28 @@ def paint(theme: Theme, shape: Shape, paint: Paint, finish: Finish) -> str:
     Raises:
         UnavailableError: if matplotlib is not installed.
     """
+    with _styled(shape):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(shape.width, shape.height), dpi=DPI, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        paint(figure, axes)
+        canvas.draw()
+        figure.set_layout_engine("none")
+        finish(axes, canvas.get_renderer())
+    return Drawing(figure, theme, shape)
+
+
+@contextmanager
+def _styled(shape: Shape) -> Iterator[None]:
+    """Keep to our own settings of matplotlib, whatever the user's are."""
     try:
         import matplotlib
         from matplotlib import style
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
     except ImportError:
-        raise UnavailableError("an HTML report needs matplotlib", hint=HINT) from None
+        raise UnavailableError("a plot needs matplotlib", hint=HINT) from None
 
     settings = {
         "svg.hashsalt": "edgeprune",
@@ -96,21 +139,7 @@ def paint(theme: Theme, shape: Shape, paint: Paint, finish: Finish) -> str:
     ):
         # A character that the font lacks is drawn as a box; that is no reason for a message.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure = Figure(figsize=(shape.width, shape.height), dpi=DPI, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        paint(figure, axes)
-        canvas.draw()
-        figure.set_layout_engine("none")
-        finish(axes, canvas.get_renderer())
-        stream = io.StringIO()
-        figure.savefig(
-            stream,
-            format="svg",
-            facecolor=theme.background,
-            metadata={"Date": None, "Creator": None},
-        )
-    return _compact(stream.getvalue())
+        yield
 
 
 def dress(axes: Axes, x_title: str, y_title: str, theme: Theme) -> None:

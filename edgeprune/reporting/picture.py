@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from edgeprune.reporting.canvas import DARK, LIGHT, NARROW, WIDE, Shape, Theme
+from edgeprune.reporting.canvas import DARK, LIGHT, NARROW, WIDE, Drawing, Shape, Theme
+
+Draw = Callable[[Theme, Shape], Drawing]
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Picture:
     narrow_dark: str
 
 
-def picture(draw: Callable[[Theme, Shape], str]) -> Picture:
+def picture(draw: Draw) -> Picture:
     """Draw in every form."""
     return Picture(
         wide_light=_uri(draw(LIGHT, WIDE)),
@@ -29,6 +31,6 @@ def picture(draw: Callable[[Theme, Shape], str]) -> Picture:
     )
 
 
-def _uri(svg: str) -> str:
+def _uri(drawing: Drawing) -> str:
     # Fit for srcset, where a space ends the address: everything but these is percent-encoded.
-    return "data:image/svg+xml," + quote(svg, safe="/:;=()!*~@$?,")
+    return "data:image/svg+xml," + quote(drawing.svg(), safe="/:;=()!*~@$?,")

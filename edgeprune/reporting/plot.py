@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.reporting.canvas import MARKERS, Shape, Theme, dress, legend, paint
+from edgeprune.reporting.canvas import MARKERS, Drawing, Shape, Theme, dress, legend, paint
 from edgeprune.reporting.chart import Chart, Point, shorten
 from edgeprune.reporting.placement import Box, place
 
@@ -17,8 +17,8 @@ MARKER_RADIUS = 5.5
 MANY_TICKS_SPAN = 100.0
 
 
-def draw(chart: Chart, theme: Theme, shape: Shape) -> str:
-    """Return the chart as SVG text; the text in it is drawn as paths.
+def draw(chart: Chart, theme: Theme, shape: Shape) -> Drawing:
+    """Draw the chart.
 
     Raises:
         UnavailableError: if matplotlib is not installed.

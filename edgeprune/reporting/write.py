@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from edgeprune.environment import version_of
 from edgeprune.files import write_text
 from edgeprune.progress import SILENT, Progress
+from edgeprune.reporting import image_files
 from edgeprune.reporting.budget import Budget, choose
 from edgeprune.reporting.collect import Collected, collect
 from edgeprune.reporting.document import BenchFacts, ReportData
@@ -15,6 +17,7 @@ from edgeprune.reporting.models import build_models
 from edgeprune.reporting.output import check_output
 from edgeprune.reporting.page import html
 from edgeprune.reporting.panels import build_panels
+from edgeprune.reporting.plot import draw
 from edgeprune.reporting.printable import printable
 from edgeprune.reporting.rows import build_rows
 from edgeprune.reporting.tables import csv_text, markdown
@@ -45,8 +48,8 @@ def report(
     Args:
         runs: artifact directories, directories that hold artifacts or ``bench.json`` files at
             most two levels down, and bench result files.
-        output: ``.html`` (one self-contained page), ``.md``, ``.csv`` or ``.json``; replaced
-            atomically if it exists.
+        output: ``.html`` (one self-contained page), ``.md``, ``.csv``, ``.json``, or ``.svg`` and
+            ``.png`` (the plots alone, a file each); replaced atomically if it exists.
         title: heading of the report.
         notes: what a reader must know first; shown above everything else.
         budgets: conditions; the best model that keeps all of them is named.
@@ -56,16 +59,22 @@ def report(
     Raises:
         UsageError: if the extension is another one, or nothing was measured on ``device``.
         OutputError: if ``output`` cannot be written.
-        ResultError: if a run does not exist, holds nothing, or a bench result cannot be read.
+        ResultError: if a run does not exist, holds nothing, or a bench result cannot be read; or
+            if there is nothing to draw for a plot.
         ArtifactError: if the record of an artifact cannot be read.
-        UnavailableError: if Jinja2 or matplotlib is missing for an HTML page.
+        UnavailableError: if Jinja2 or matplotlib is missing for a page or a plot.
     """
     check_report_output(output)
     data = build(
         collect(runs), title=title or DEFAULT_TITLE, notes=notes, budgets=budgets, device=device
     )
+    suffix = output.suffix.lower()
     progress.say(f"writing {output}")
-    write_text(output, WRITERS[output.suffix.lower()](data))
+    if suffix in image_files.FORMS:
+        panels, _ = build_panels(data.rows)
+        image_files.write_images(output, [partial(draw, panel) for panel in panels])
+    else:
+        write_text(output, WRITERS[suffix](data))
     return data
 
 
@@ -73,11 +82,12 @@ def check_report_output(output: Path) -> None:
     """Check extension and place of a report before any work.
 
     Raises:
-        UsageError: if the extension is none of ``.html``, ``.md``, ``.csv``, ``.json``.
+        UsageError: if the extension is none that a report can have.
         OutputError: if ``output`` is a directory or cannot be written.
     """
     tex = output.suffix.lower() == ".tex"
-    check_output(output, WRITERS, "LaTeX tables are made of a sweep's directory" if tex else None)
+    accepted = (*WRITERS, *image_files.FORMS)
+    check_output(output, accepted, "LaTeX tables are made of a sweep's directory" if tex else None)
 
 
 def build(

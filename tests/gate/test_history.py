@@ -95,7 +95,7 @@ def test_what_is_no_history_is_refused(folder: Path, text: str, message: str) ->
     [
         (["none.jsonl", "-o", "a.html"], "cannot be read"),
         (["h.jsonl", "base.json", "-o", "a.html"], "reported by itself"),
-        (["h.jsonl", "-o", "a.tex"], "accepted: .html, .svg, .csv, .json"),
+        (["h.jsonl", "-o", "a.tex"], "accepted: .html, .csv, .json, .svg, .png"),
         (["h.jsonl", "-o", "a.html", "--budget", "p50<1ms"], "--budget is for runs"),
     ],
 )

@@ -66,7 +66,7 @@ def test_drawing_is_well_formed_without_date_or_outside_reference(theme, shape) 
         row("$x_1$ <&> \u4e2d" * 9, 2.0, 78.0, estimated=True),
     ]
     (panel,), _ = build_panels(rows)
-    svg = draw(panel, theme, shape)
+    svg = draw(panel, theme, shape).svg()
     root = ElementTree.fromstring(svg)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert svg.count("http") == 1

@@ -146,7 +146,8 @@ def test_drawings_are_well_formed(tmp_path: Path, theme, shape) -> None:
         (2, 0),
         (2, 1),
     ]
-    for svg in (draw(front, theme, shape), draw_curves(curves, theme, shape)):
+    for drawing in (draw(front, theme, shape), draw_curves(curves, theme, shape)):
+        svg = drawing.svg()
         assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
         assert svg.count("http") == 1
 

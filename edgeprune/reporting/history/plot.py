@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.reporting.canvas import MARKERS, Shape, Theme, dress, legend, paint
+from edgeprune.reporting.canvas import MARKERS, Drawing, Shape, Theme, dress, legend, paint
 from edgeprune.reporting.chart import shorten
 from edgeprune.reporting.history.series import TIME, Panel, Series
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 MAX_TICKS = 12
 
 
-def draw(panel: Panel, theme: Theme, shape: Shape) -> str:
-    """Return the plot as SVG text; a ring marks a check that failed.
+def draw(panel: Panel, theme: Theme, shape: Shape) -> Drawing:
+    """Draw the plot; a ring marks a check that failed.
 
     Raises:
         UnavailableError: if matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""The report on a history: ``.html``, ``.svg``, ``.csv`` or ``.json``."""
+"""The report on a history: a page, plots, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgeprune.environment import version_of
 from edgeprune.errors import ResultError
 from edgeprune.files import write_text
 from edgeprune.gate.history import HistoryLine, read
-from edgeprune.reporting.canvas import LIGHT, WIDE
+from edgeprune.reporting import image_files
 from edgeprune.reporting.history.plot import draw
 from edgeprune.reporting.history.series import build_panels, machine_names, short
 from edgeprune.reporting.output import check_output
@@ -48,11 +48,16 @@ def report_history(source: Path, output: Path, *, title: str | None = None) -> H
         ResultError: if the history is missing, damaged, or has no latencies.
         UnavailableError: if Jinja2 or matplotlib is missing for a plot.
     """
-    check_output(output, WRITERS)
+    check_output(output, (*WRITERS, *image_files.FORMS))
     data = _build(read(source), title or DEFAULT_TITLE)
-    if not build_panels(data.lines):
+    panels = build_panels(data.lines)
+    if not panels:
         raise ResultError(f"history {str(source)!r} has no latencies")
-    write_text(output, WRITERS[output.suffix.lower()](data))
+    suffix = output.suffix.lower()
+    if suffix in image_files.FORMS:
+        image_files.write_images(output, [partial(draw, panel) for panel in panels])
+    else:
+        write_text(output, WRITERS[suffix](data))
     return data
 
 
@@ -84,11 +89,6 @@ def _html(data: HistoryReport) -> str:
     )
 
 
-def _svg(data: HistoryReport) -> str:
-    """Return the first panel; the page has all."""
-    return draw(build_panels(data.lines)[0], LIGHT, WIDE) + "\n"
-
-
 def _csv(data: HistoryReport) -> str:
     """Return one row per latency."""
     stream = io.StringIO()
@@ -115,7 +115,6 @@ def _csv(data: HistoryReport) -> str:
 
 WRITERS: dict[str, Callable[[HistoryReport], str]] = {
     ".html": _html,
-    ".svg": _svg,
     ".csv": _csv,
     ".json": HistoryReport.to_json,
 }

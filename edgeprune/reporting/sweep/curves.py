@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.reporting.canvas import MARKERS, Shape, Theme, dress, legend, paint
+from edgeprune.reporting.canvas import MARKERS, Drawing, Shape, Theme, dress, legend, paint
 from edgeprune.reporting.chart import shorten
 from edgeprune.reporting.sweep.document import CurvePoint, SweepReport
 from edgeprune.reporting.sweep.headline import short_name
@@ -69,8 +69,8 @@ def all_curves(data: SweepReport) -> list[Curves]:
     return found
 
 
-def draw_curves(curves: Curves, theme: Theme, shape: Shape) -> str:
-    """Return the plot as SVG text; the band around a line is one standard error.
+def draw_curves(curves: Curves, theme: Theme, shape: Shape) -> Drawing:
+    """Draw the plot; the band around a line is one standard error.
 
     Raises:
         UnavailableError: if matplotlib is not installed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ from edgeprune.environment import version_of
 from edgeprune.errors import ArtifactError, ResultError, UsageError
 from edgeprune.files import write_text
 from edgeprune.progress import SILENT, Progress
+from edgeprune.reporting import image_files
 from edgeprune.reporting.collect import RECORD_FILE
 from edgeprune.reporting.output import check_output
+from edgeprune.reporting.plot import draw
 from edgeprune.reporting.printable import printable
+from edgeprune.reporting.sweep.curves import all_curves, draw_curves
 from edgeprune.reporting.sweep.document import SweepReport, TrialLine
 from edgeprune.reporting.sweep.failures import progress as progress_of
+from edgeprune.reporting.sweep.front import fronts
 from edgeprune.reporting.sweep.headline import headline
 from edgeprune.reporting.sweep.latex import latex
 from edgeprune.reporting.sweep.page import html
@@ -63,7 +68,8 @@ def report_sweep(
     Args:
         store: the ``results.sqlite`` of the sweep.
         output: ``.html`` (one self-contained page), ``.tex``, ``.md``, ``.csv`` (one row per
-            trial) or ``.json``; replaced atomically if it exists.
+            trial), ``.json``, or ``.svg`` and ``.png`` (the plots alone, a file each); replaced
+            atomically if it exists.
         title: heading of the report; the sweep's name by default.
         progress: is told what is being done.
 
@@ -71,15 +77,21 @@ def report_sweep(
         UsageError: if the extension is another one.
         OutputError: if ``output`` cannot be written.
         ResultError: if the store cannot be read, or no trial is planned in it.
-        UnavailableError: if Jinja2 or matplotlib is missing for an HTML page.
+        UnavailableError: if Jinja2 or matplotlib is missing for a page or a plot.
     """
-    check_output(output, WRITERS)
+    check_output(output, (*WRITERS, *image_files.FORMS))
     results = read_store(store)
     if not results.rows:
         raise ResultError(f"{str(store)!r} holds no trials")
     data = build(results, read_data_fingerprints(store.parent, results), title=title)
     progress.say(f"writing {output}")
-    write_text(output, WRITERS[output.suffix.lower()](data))
+    suffix = output.suffix.lower()
+    if suffix in image_files.FORMS:
+        fronts_drawn = [partial(draw, front) for front in fronts(data)]
+        curves_drawn = [partial(draw_curves, curves) for curves in all_curves(data)]
+        image_files.write_images(output, [*fronts_drawn, *curves_drawn])
+    else:
+        write_text(output, WRITERS[suffix](data))
     return data
 
 
