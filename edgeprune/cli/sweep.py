@@ -26,7 +26,7 @@ def sweep_command(
         typer.Argument(
             metavar="SPEC",
             help="A .toml file, or one that comes with edgeprune: emoji, paper-pacs,"
-            " paper-office-home.",
+            " paper-office-home, emoji-steps.",
         ),
     ],
     output: Annotated[

@@ -64,13 +64,14 @@ def test_all_inputs_reach_the_command(action: dict[str, Any], tmp_path: Path) ->
         "max-regression": "median:10%  p95:20%",
         "min-accuracy": "50",
         "strict": "true",
+        "history": "h.jsonl",
     }
     code, arguments = run(action, tmp_path, code=1, **given)
     assert code == 1
     assert arguments[3:] == [
         *("--against", "$(touch hacked); x.onnx"),
         *("--max-regression", "median:10%", "--max-regression", "p95:20%"),
-        *("--min-accuracy", "50", "--strict", "--", "a b.json"),
+        *("--min-accuracy", "50", "--strict", "--history", "h.jsonl", "--", "a b.json"),
     ]
     assert not (tmp_path / "hacked").exists()
     assert (tmp_path / "step").read_text() == "before\nsummary\n"

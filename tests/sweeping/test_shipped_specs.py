@@ -35,5 +35,17 @@ def test_the_evidence() -> None:
     assert {trial.key.ratio for trial in trials} >= {0.5, 0.75, 0.95}
 
 
+@pytest.mark.skipif(not emoji_is_installed(), reason="the extra 'demo' is not installed")
+def test_the_curves_start_from_the_dense_models_of_the_evidence() -> None:
+    spec, evidence = (read_spec(FOLDER / name) for name in ("emoji-steps.toml", "emoji.toml"))
+    data = open_dataset(spec.data)
+    dense = {trial.id for trial in plan(evidence, data) if trial.needs is None}
+    trials = plan(spec, data)
+    assert {trial.needs for trial in trials if trial.needs} < dense
+    longest = max(trial.finetune_settings().steps or 0 for trial in trials)
+    assert longest == 4 * max(evidence.finetune["steps"], 0)
+
+
 def test_none_is_forgotten() -> None:
-    assert {path.name for path in FOLDER.glob("*.toml")} == {*PAPER, "emoji.toml"}
+    found = {path.name for path in FOLDER.glob("*.toml")}
+    assert found == {*PAPER, "emoji.toml", "emoji-steps.toml"}
