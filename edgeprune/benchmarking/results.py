@@ -108,7 +108,9 @@ def _comparisons(measured: Sequence[Measured], baseline: str | None, seed: int) 
         base = bases.get(entry.job.batch)
         if base is None or entry is base:
             continue
-        ratio, interval = stats.speedup(base.recording.rounds, entry.recording.rounds, seed=seed)
+        ratio, interval = stats.round_by_round_ratio(
+            base.recording.rounds, entry.recording.rounds, seed=seed
+        )
         found.append(
             Comparison(
                 model=entry.source.label,

@@ -87,7 +87,11 @@ class Measurement(Facts):
 
 
 class Comparison(Facts):
-    """Speed-up of a model over the baseline: ratio of median latencies, with a 95 % interval."""
+    """Speed-up of a model over the baseline, with a 95 % interval.
+
+    The median over interleaved rounds of the ratio of the two medians within a round; of
+    estimates, the ratio of the estimates.
+    """
 
     model: str
     baseline: str

@@ -59,6 +59,19 @@ def test_the_document_holds_what_was_measured(files: tuple[str, str]) -> None:
     assert parse_document(json.loads(result.to_json()), "x", BenchResult, ModelError) == result
 
 
+def test_the_speedup_is_that_within_the_rounds(files: tuple[str, str]) -> None:
+    """Another program doubles every second round: pooled medians would be anywhere."""
+
+    def disturbed(job: Job) -> RecordedWorker:
+        latency = (8 if job.name == "dense" else 2) * MS
+        quiet = [[latency] * 9] * 3
+        return RecordedWorker([*quiet, *[[latency] * 9, [2 * latency] * 9, [latency] * 9] * 5])
+
+    result = bench([files[1]], baseline=files[0], threads=1, start=disturbed)
+    (comparison,) = result.comparisons
+    assert (comparison.speedup, comparison.ci95) == (4.0, (4.0, 4.0))
+
+
 def test_without_a_baseline_nothing_is_compared(files: tuple[str, str]) -> None:
     result = bench(list(files), threads=1, start=play)
     assert len(result.measurements) == 2
