@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ from edgeprune.benchmarking.candidates import Candidate, Source, find, loadable
 from edgeprune.benchmarking.results import Measured
 from edgeprune.benchmarking.rounds import measure
 from edgeprune.benchmarking.runtimes.base import Job
+from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
 from edgeprune.environment import available_cores
 from edgeprune.errors import UnavailableError, UsageError, one_of
@@ -35,6 +35,8 @@ def bench(
     batches: Sequence[int] = (1,),
     threads: int | None = None,
     min_time_s: float = 3.0,
+    max_time_s: float | None = None,
+    precision_target: float | None = PRECISION_TARGET,
     seed: int = 0,
     dense: DenseOptions | None = None,
     progress: Progress = SILENT,
@@ -53,6 +55,9 @@ def bench(
         batches: batch sizes, each measured on its own.
         threads: compute threads of every library; None means all available cores.
         min_time_s: seconds of timed calls per model and batch size, at least.
+        max_time_s: and at most; None means ten times the least.
+        precision_target: measuring ends when the half width of the interval on every median,
+            relative to the median, is no more; None ends it after ``min_time_s``.
         seed: of the inputs, the order in the rounds and the intervals.
         dense: how timm models are made; None means with random weights.
         progress: where to show how far it is.
@@ -65,7 +70,8 @@ def bench(
     """
     module = runtimes.get(runtime)
     target = resolve_device(device)
-    threads = check_settings(batches, threads, min_time_s)
+    threads = check_settings(batches, threads)
+    rule = StopRule.of(min_time_s, max_time_s, precision_target)
     if not candidates:
         raise UsageError("there is no model to measure")
     wanted = [_candidate(entry, dense) for entry in candidates]
@@ -90,7 +96,7 @@ def bench(
                 for source in ready
             ]
             measured += _measure_group(
-                ready, jobs, device, min_time_s=min_time_s, progress=progress, start=start
+                ready, jobs, device, rule=rule, progress=progress, start=start
             )
     return results.summarise(
         measured,
@@ -100,7 +106,7 @@ def bench(
     )
 
 
-def check_settings(batches: Sequence[int], threads: int | None, min_time_s: float) -> int:
+def check_settings(batches: Sequence[int], threads: int | None) -> int:
     """Check the numbers, and return how many threads to use.
 
     Raises:
@@ -110,8 +116,6 @@ def check_settings(batches: Sequence[int], threads: int | None, min_time_s: floa
         raise UsageError(f"batch {min(batches, default=None)} is not accepted; 1 and more are")
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads} is not accepted; 1 and more are")
-    if not (math.isfinite(min_time_s) and min_time_s > 0):
-        raise UsageError(f"min-time {min_time_s:g} is not accepted; seconds above 0 are")
     return threads if threads is not None else available_cores()
 
 
@@ -155,7 +159,7 @@ def _measure_group(
     jobs: Sequence[Job],
     device: str,
     *,
-    min_time_s: float,
+    rule: StopRule,
     progress: Progress,
     start: WorkerFactory,
 ) -> list[Measured]:
@@ -166,7 +170,7 @@ def _measure_group(
         loaded = [worker.load() for worker in workers]
         recordings = measure(
             workers,
-            min_time_s=min_time_s,
+            rule=rule,
             seed=jobs[0].seed,
             progress=progress,
             description=f"measure batch {jobs[0].batch}",

@@ -13,6 +13,7 @@ from edgeprune.benchmarking.candidates import Source
 from edgeprune.benchmarking.raw import pack
 from edgeprune.benchmarking.rounds import Recording
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.benchmarking.stopping import half_width
 from edgeprune.benchmarking.workers import Peaks
 from edgeprune.schema import BenchResult, Comparison, Latency, Measurement, Memory
 
@@ -95,6 +96,7 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
         warmup=entry.recording.warmup.calls,
         stop=entry.recording.warmup.stop,
         rounds=len(entry.recording.rounds),
+        stopped_by=entry.recording.stopped_by,
         fingerprint=loaded.fingerprint,
         raw=pack(entry.recording.rounds),
     )
@@ -130,6 +132,12 @@ def _warnings(entry: Measured) -> list[str]:
     found = []
     if recording.warmup.stop != "stable":
         found.append(f"{where}: the rate had not settled when the time for warm-up ran out")
+    if recording.stopped_by == "max_time":
+        width = half_width(recording.rounds, entry.job.seed)
+        found.append(
+            f"{where}: after --max-time the median is known to {width:.1%}, which for it or for a"
+            " model beside it misses --precision-target"
+        )
     if recording.restless:
         found.append(f"{where}: its threads kept running after {recording.restless} rounds")
     share = stats.outlier_share(recording.samples)

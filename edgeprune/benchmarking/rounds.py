@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgeprune.benchmarking.stats import Samples
+from edgeprune.benchmarking.stopping import StoppedBy, StopRule, half_width
 from edgeprune.benchmarking.workers import Round, Worker
 from edgeprune.progress import SILENT, Progress
 
@@ -22,6 +23,11 @@ WARMUP_CAP_S = 5.0
 ROUND_S = 0.15
 MIN_ROUNDS = 15
 MAX_ROUNDS = 60
+# Beyond those of the minimum; all of them stay below what a reader of raw calls accepts.
+MAX_MORE_ROUNDS = 240
+# The interval is looked at again when there are so many more rounds: looking at it all the time
+# would stop at the first lucky one.
+LOOK_AGAIN = 1.1
 # Before the timed calls of a round: caches, clocks and sleeping threads come back.
 LEAD_IN_S = 0.02
 
@@ -49,6 +55,7 @@ class Recording:
     rounds: tuple[Samples, ...]
     warmup: WarmUp
     restless: int = 0
+    stopped_by: StoppedBy = "min_time"
 
     @property
     def samples(self) -> Samples:
@@ -59,31 +66,81 @@ class Recording:
 def measure(
     workers: Sequence[Worker],
     *,
-    min_time_s: float,
+    rule: StopRule,
     seed: int,
     progress: Progress = SILENT,
     description: str = "measure",
 ) -> list[Recording]:
-    """Warm all workers up, then measure them in rounds.
+    """Warm all workers up, then measure them in rounds until ``rule`` says stop.
 
     In every round each worker has its turn, in an order drawn from ``seed``; the others sleep.
-    Each is timed for at least ``min_time_s`` seconds in all.
     """
     warmups = warm_up(workers, cap_s=WARMUP_CAP_S)
-    count = round_count(min_time_s, max(warmup.call_s for warmup in warmups))
-    generator = np.random.default_rng(seed)
-    recorded: list[list[Round]] = [[] for _ in workers]
+    slowest = max(warmup.call_s for warmup in warmups)
+    turns = _Turns(workers, seed)
+    count = round_count(rule.min_time_s, slowest)
     for _ in progress.track(range(count), description, total=count):
-        for index in generator.permutation(len(workers)):
-            recorded[index].append(workers[index].round(min_time_s / count, LEAD_IN_S))
+        turns.take(rule.min_time_s / count)
+    stopped_by: StoppedBy = "min_time"
+    if rule.precision is not None:
+        stopped_by = _until_precise(turns, rule, slowest, progress, description)
     return [
         Recording(
-            rounds=tuple(np.asarray(r.samples_ns, np.float64) / NS_PER_MS for r in rounds),
+            rounds=tuple(samples_ms(taken) for taken in rounds),
             warmup=warmup,
-            restless=sum(not r.idle for r in rounds),
+            restless=sum(not taken.idle for taken in rounds),
+            stopped_by=stopped_by,
         )
-        for rounds, warmup in zip(recorded, warmups, strict=True)
+        for rounds, warmup in zip(turns.recorded, warmups, strict=True)
     ]
+
+
+def samples_ms(taken: Round) -> Samples:
+    """Return the latencies of a round in ms."""
+    return np.asarray(taken.samples_ns, np.float64) / NS_PER_MS
+
+
+class _Turns:
+    """Rounds of all workers, in an order that is drawn anew each time."""
+
+    def __init__(self, workers: Sequence[Worker], seed: int) -> None:
+        self._workers = workers
+        self._generator = np.random.default_rng(seed)
+        self._seed = seed
+        self.recorded: list[list[Round]] = [[] for _ in workers]
+
+    def take(self, seconds: float) -> None:
+        """Measure every worker once."""
+        for index in self._generator.permutation(len(self._workers)):
+            self.recorded[index].append(self._workers[index].round(seconds, LEAD_IN_S))
+
+    def precise(self, target: float) -> bool:
+        """Tell whether the median of every worker is known well enough."""
+        return all(
+            half_width([samples_ms(taken) for taken in rounds], self._seed) <= target
+            for rounds in self.recorded
+        )
+
+
+def _until_precise(
+    turns: _Turns, rule: StopRule, slowest_call_s: float, progress: Progress, description: str
+) -> StoppedBy:
+    """Take more rounds until every median is precise enough, or the time is over."""
+    target = rule.precision or 0.0
+    if turns.precise(target):
+        return "precision"
+    left_s = rule.max_time_s - rule.min_time_s
+    most = further_rounds(left_s, slowest_call_s)
+    taken = len(turns.recorded[0])
+    look_at = LOOK_AGAIN * taken
+    for _ in progress.track(range(most), f"{description} to {target:.2g}", total=most):
+        turns.take(left_s / most)
+        taken += 1
+        if taken >= look_at:
+            if turns.precise(target):
+                return "precision"
+            look_at = LOOK_AGAIN * taken
+    return "precision" if most and turns.precise(target) else "max_time"
 
 
 def warm_up(workers: Sequence[Worker], *, cap_s: float) -> list[WarmUp]:
@@ -103,6 +160,11 @@ def round_count(min_time_s: float, slowest_call_s: float) -> int:
     """
     wanted = min_time_s / max(ROUND_S, slowest_call_s)
     return int(min(max(wanted, MIN_ROUNDS), MAX_ROUNDS))
+
+
+def further_rounds(seconds: float, slowest_call_s: float) -> int:
+    """Return into how many rounds what may follow the minimum is divided at most."""
+    return min(int(seconds / max(ROUND_S, slowest_call_s)), MAX_MORE_ROUNDS)
 
 
 def settled(rates: Sequence[float]) -> bool:

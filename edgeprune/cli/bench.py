@@ -66,6 +66,18 @@ def bench(
             metavar="S", help="Seconds of timed calls per model and batch size, at least."
         ),
     ] = 3.0,
+    max_time: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="And at most. Default: ten times --min-time."),
+    ] = None,
+    precision_target: Annotated[
+        str,
+        typer.Option(
+            metavar="PERCENT",
+            help="Stop between the two when the interval on every median is within this;"
+            " none stops after --min-time.",
+        ),
+    ] = "1%",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Also write the JSON document here."),
@@ -87,7 +99,9 @@ def bench(
             raise UsageError("--threads is for measurements; an estimate has those it is made for")
     else:
         from edgeprune.benchmarking import runtimes
+        from edgeprune.benchmarking.stopping import parse_precision
 
+        target = parse_precision(precision_target)
         runtimes.check(runtime or RUNTIME)
         one_of(precision or PRECISIONS[0], "precision", PRECISIONS)
     with quiet_stdout():
@@ -120,6 +134,8 @@ def bench(
                 batches=batch or [1],
                 threads=threads,
                 min_time_s=min_time,
+                max_time_s=max_time,
+                precision_target=target,
                 seed=seed,
                 # A bar that redraws by itself would compete with what is measured.
                 progress=TerminalProgress(live=False),

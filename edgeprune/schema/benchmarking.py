@@ -58,8 +58,10 @@ class Measurement(Facts):
     """One model, runtime and batch size, measured in a process of its own.
 
     ``fingerprint`` is the ``weights_sha256`` of the artifact that was measured, also when it
-    was measured as an exported file. An estimate (``estimated``) has no samples, and says how its
-    time is made up in ``layers``.
+    was measured as an exported file. ``warmup`` calls came before, until the rate was ``stable`` or
+    the time for it ran out (``cap``), which ``stop`` says; ``stopped_by`` says why measuring ended:
+    ``precision``, ``max_time`` or ``min_time`` (there was no target).
+    An estimate (``estimated``) has no samples, and says how its time is made up in ``layers``.
     """
 
     model: str
@@ -81,6 +83,7 @@ class Measurement(Facts):
     warmup: int | None = None
     stop: str | None = None
     rounds: int | None = None
+    stopped_by: Literal["precision", "max_time", "min_time"] | None = None
     fingerprint: str | None = None
     raw: RawCalls | None = None
     layers: list[EstimatedLayer] | None = None

@@ -45,7 +45,7 @@ def test_the_document_holds_what_was_measured(files: tuple[str, str]) -> None:
     ]
     last = result.measurements[-1]
     assert (last.file, last.artifact, last.threads, last.stop) == (half, None, 1, "stable")
-    assert (last.samples, last.rounds) == (140, 20)
+    assert (last.samples, last.rounds, last.stopped_by) == (140, 20, "precision")
     assert last.latency_ms.p50 == last.latency_ms.p95 == 8.0
     assert last.latency_ms.p99 is None
     assert last.throughput_ips == pytest.approx(500)
@@ -124,20 +124,23 @@ def test_warnings_are_honest(files: tuple[str, str]) -> None:
     def noisy(job: Job) -> RecordedWorker:
         return RecordedWorker([[10 * MS, 12 * MS, 11 * MS], [13 * MS, 11 * MS, 900 * MS]])
 
-    found = " | ".join(bench([files[0]], threads=1, min_time_s=0.1, start=noisy).warnings)
+    def run(**options: object) -> list[str]:
+        return bench([files[0]], threads=1, min_time_s=0.1, start=noisy, **options).warnings
+
+    found = " | ".join(run(precision_target=None))
     assert "had not settled" in found
     assert "45 calls, too few for p90" in found
     assert "of the calls are outliers" in found
+    assert "--precision-target" not in found
+    late = next(line for line in run() if "--precision-target" in line)
+    assert late.startswith("dense, batch 1: after --max-time the median is known to ")
 
 
 def test_numbers_out_of_range_are_refused() -> None:
-    assert check_settings((1,), None, 1.0) == available_cores()
-    for batches, threads, seconds in [((0,), 1, 1.0), ((), 1, 1.0), ((1,), 0, 1.0)]:
+    assert check_settings((1,), None) == available_cores()
+    for batches, threads in [((0,), 1), ((), 1), ((1,), 0)]:
         with pytest.raises(UsageError):
-            check_settings(batches, threads, seconds)
-    for seconds in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match="min-time"):
-            check_settings((1,), 1, seconds)
+            check_settings(batches, threads)
 
 
 def test_the_machine_is_described_from_the_system_files(tmp_path: Path) -> None:

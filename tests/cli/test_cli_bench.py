@@ -39,6 +39,8 @@ def net(tmp_path: Path) -> str:
         (["{net}", "--precision", "int8"], 2, "unknown precision 'int8'; accepted: fp32"),
         (["{net}", "--min-time", "0"], 2, "min-time 0 is not accepted"),
         (["{net}", "--min-time", "nan"], 2, "min-time nan is not accepted"),
+        (["{net}", "--max-time", "1"], 2, "max-time 1 is not accepted; seconds from min-time (3)"),
+        (["{net}", "--precision-target", "1"], 2, "precision-target '1' is not accepted; percent"),
         (["{net}", "--batch", "0"], 2, "batch 0 is not accepted; 1 and more"),
         (["{net}", "--threads", "0"], 2, "threads 0 is not accepted"),
         (["{net}", "--baseline", "{net}"], 2, "both the model and its baseline"),
