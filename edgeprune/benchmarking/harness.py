@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.benchmarking import context, results, runtimes
-from edgeprune.benchmarking.candidates import Candidate, Source, find, loadable
+from edgeprune.benchmarking import conditions, context, results, runtimes
+from edgeprune.benchmarking.candidates import Candidate, find, loadable
+from edgeprune.benchmarking.conditions import Watch
+from edgeprune.benchmarking.groups import Setup, measure_group
 from edgeprune.benchmarking.results import Measured
-from edgeprune.benchmarking.rounds import measure
-from edgeprune.benchmarking.runtimes.base import Job
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
 from edgeprune.environment import available_cores
@@ -79,25 +78,26 @@ def bench(
         wanted = _with_baseline(_candidate(baseline, dense), wanted)
     sources = find(wanted, module.FORMAT, runtime)
     environment = context.describe(threads, module.PACKAGES)
+    environment["warnings"] = context.warnings(environment)
     measured: list[Measured] = []
     with loadable(sources, module.FORMAT, progress) as ready:
+        watch = Watch()
+        setup = Setup(
+            sources=ready,
+            runtime=runtime,
+            device=device,
+            target=target,
+            threads=threads,
+            seed=seed,
+            rule=rule,
+            progress=progress,
+            start=start,
+            watch=watch,
+        )
         for batch in dict.fromkeys(batches):
-            jobs = [
-                Job(
-                    name=source.label,
-                    runtime=runtime,
-                    source=source.path,
-                    device=target,
-                    batch=batch,
-                    threads=threads,
-                    seed=seed,
-                    dense=source.dense,
-                )
-                for source in ready
-            ]
-            measured += _measure_group(
-                ready, jobs, device, rule=rule, progress=progress, start=start
-            )
+            measured += measure_group(setup, ready, batch)
+        environment["during"] = watch.facts()
+    environment["warnings"] += conditions.warnings(environment["during"])
     return results.summarise(
         measured,
         baseline=sources[0].label if baseline is not None else None,
@@ -152,31 +152,3 @@ def _with_baseline(baseline: Candidate, candidates: list[Candidate]) -> list[Can
     if not others:
         raise UsageError(f"{baseline.reference!r} is both the model and its baseline")
     return [baseline, *others]
-
-
-def _measure_group(
-    sources: Sequence[Source],
-    jobs: Sequence[Job],
-    device: str,
-    *,
-    rule: StopRule,
-    progress: Progress,
-    start: WorkerFactory,
-) -> list[Measured]:
-    """Measure the jobs of one batch size in interleaved rounds; all workers end with it."""
-    with ExitStack() as stack:
-        workers = [stack.enter_context(start(job)) for job in jobs]
-        # One after the other: loading is heavy, and its peak memory too.
-        loaded = [worker.load() for worker in workers]
-        recordings = measure(
-            workers,
-            rule=rule,
-            seed=jobs[0].seed,
-            progress=progress,
-            description=f"measure batch {jobs[0].batch}",
-        )
-        peaks = [worker.peaks() for worker in workers]
-    return [
-        Measured(*parts, device)
-        for parts in zip(sources, jobs, loaded, recordings, peaks, strict=True)
-    ]

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.benchmarking import context, stats
+from edgeprune.benchmarking import stats
 from edgeprune.benchmarking.candidates import Source
 from edgeprune.benchmarking.raw import pack
 from edgeprune.benchmarking.rounds import Recording
+from edgeprune.benchmarking.run_queue import STARVED_SHARE, starved
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.stopping import half_width
 from edgeprune.benchmarking.workers import Peaks
@@ -42,7 +43,7 @@ def summarise(
     seed: int,
 ) -> BenchResult:
     """Return the result document; ``baseline`` is the label that others are compared with."""
-    warnings = context.warnings(environment)
+    warnings = list(environment["warnings"])
     for entry in measured:
         warnings += _warnings(entry)
     return BenchResult(
@@ -97,6 +98,7 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
         stop=entry.recording.warmup.stop,
         rounds=len(entry.recording.rounds),
         stopped_by=entry.recording.stopped_by,
+        waiting_share=entry.recording.waiting_share,
         fingerprint=loaded.fingerprint,
         raw=pack(entry.recording.rounds),
     )
@@ -137,6 +139,11 @@ def _warnings(entry: Measured) -> list[str]:
         found.append(
             f"{where}: after --max-time the median is known to {width:.1%}, which for it or for a"
             " model beside it misses --precision-target"
+        )
+    if starved(recording.waiting_share):
+        found.append(
+            f"{where}: it was starved: for {recording.waiting_share:.0%} of the time (more than"
+            f" {STARVED_SHARE:.0%}) it waited for a core that another program had"
         )
     if recording.restless:
         found.append(f"{where}: its threads kept running after {recording.restless} rounds")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgeprune.benchmarking.run_queue import waiting_share
 from edgeprune.benchmarking.stats import Samples
 from edgeprune.benchmarking.stopping import StoppedBy, StopRule, half_width
 from edgeprune.benchmarking.workers import Round, Worker
@@ -56,6 +57,7 @@ class Recording:
     warmup: WarmUp
     restless: int = 0
     stopped_by: StoppedBy = "min_time"
+    waiting_share: float | None = None
 
     @property
     def samples(self) -> Samples:
@@ -90,6 +92,7 @@ def measure(
             warmup=warmup,
             restless=sum(not taken.idle for taken in rounds),
             stopped_by=stopped_by,
+            waiting_share=_waiting(rounds),
         )
         for rounds, warmup in zip(turns.recorded, warmups, strict=True)
     ]
@@ -98,6 +101,13 @@ def measure(
 def samples_ms(taken: Round) -> Samples:
     """Return the latencies of a round in ms."""
     return np.asarray(taken.samples_ns, np.float64) / NS_PER_MS
+
+
+def _waiting(rounds: Sequence[Round]) -> float | None:
+    """Return which share of the time that a core was wanted was spent waiting for one."""
+    times = [(taken.ran_ns, taken.waited_ns) for taken in rounds]
+    known = [(ran, waited) for ran, waited in times if ran is not None and waited is not None]
+    return waiting_share(sum(ran for ran, _ in known), sum(waited for _, waited in known))
 
 
 class _Turns:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from edgeprune.benchmarking import memory, runtimes
+from edgeprune.benchmarking import memory, run_queue, runtimes
 from edgeprune.benchmarking.runtimes.base import Job, Session
 from edgeprune.errors import EdgepruneError
 
@@ -96,10 +96,19 @@ def _round(session: Session, seconds: float, lead_in_s: float) -> dict[str, Any]
     gc.disable()
     try:
         lead_in = timed_calls(session.run, lead_in_s)
+        before = run_queue.thread_times()
         samples = timed_calls(session.run, seconds)
+        ran_and_waited = run_queue.between(before, run_queue.thread_times())
     finally:
         gc.enable()
-    return {"samples_ns": samples, "lead_in": len(lead_in), "idle": wait_until_idle()}
+    ran_ns, waited_ns = ran_and_waited or (None, None)
+    return {
+        "samples_ns": samples,
+        "lead_in": len(lead_in),
+        "idle": wait_until_idle(),
+        "ran_ns": ran_ns,
+        "waited_ns": waited_ns,
+    }
 
 
 def main() -> None:

@@ -34,11 +34,15 @@ class Round:
     """Timed calls in nanoseconds, and how many calls before them were not recorded.
 
     ``idle`` is False if threads were still running when the worker gave up waiting for them.
+    ``ran_ns`` and ``waited_ns`` are how long all threads had a core and waited for one during the
+    timed calls, None where the system does not count it.
     """
 
     samples_ns: Sequence[int]
     lead_in: int = 0
     idle: bool = True
+    ran_ns: int | None = None
+    waited_ns: int | None = None
 
 
 class Worker(Protocol):
@@ -157,8 +161,8 @@ class SubprocessWorker:
 class RecordedWorker:
     """A worker that plays back what it is given: for tests of the harness, without a runtime.
 
-    Rounds are taken from ``rounds`` in order and start over at the end; ``calls`` lists what was
-    asked of it.
+    Rounds are taken from ``rounds`` in order and start over at the end; in each it waits for a core
+    for ``waited_ns``. ``calls`` lists what was asked of it.
     """
 
     def __init__(
@@ -166,7 +170,9 @@ class RecordedWorker:
         rounds: Sequence[Sequence[int]],
         loaded: Loaded | None = None,
         peaks: Peaks | None = None,
+        waited_ns: int | None = None,
     ) -> None:
+        self._waited_ns = waited_ns
         self._rounds = rounds
         self._loaded = loaded or Loaded(img_size=32, precision="fp32")
         self._peaks = peaks or Peaks(None, None)
@@ -195,7 +201,7 @@ class RecordedWorker:
         self.calls.append("round")
         samples = self._rounds[self._next % len(self._rounds)]
         self._next += 1
-        return Round(samples)
+        return Round(samples, ran_ns=sum(samples), waited_ns=self._waited_ns)
 
     def peaks(self) -> Peaks:
         """Return the recorded peaks."""

@@ -9,7 +9,7 @@ import typer
 
 from edgeprune.cli import app, options
 from edgeprune.cli.estimate_table import draw_estimates
-from edgeprune.cli.render import quiet_stdout, show
+from edgeprune.cli.render import quiet_stdout, show, warn
 from edgeprune.errors import UsageError, one_of
 from edgeprune.figures import count, significant
 
@@ -142,6 +142,8 @@ def bench(
             )
         if output is not None:
             write_text(output, result.to_json())
+    if not estimate:
+        warn(result.warnings)
     show(result, json_, lambda console: (draw_estimates if estimate else _table)(console, result))
 
 
@@ -166,8 +168,6 @@ def _table(console: Console, result: BenchResult) -> None:
     for row in result.measurements:
         table.add_row(*_cells(row, compared.get((row.model, row.batch))))
     console.print(table)
-    for warning in result.warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False)
 
 
 def _cells(row: Measurement, comparison: Comparison | None) -> tuple[str, ...]:

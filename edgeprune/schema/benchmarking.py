@@ -61,7 +61,9 @@ class Measurement(Facts):
     was measured as an exported file. ``warmup`` calls came before, until the rate was ``stable`` or
     the time for it ran out (``cap``), which ``stop`` says; ``stopped_by`` says why measuring ended:
     ``precision``, ``max_time`` or ``min_time`` (there was no target).
-    An estimate (``estimated``) has no samples, and says how its time is made up in ``layers``.
+    ``waiting_share`` (0 to 1) is how much of the time that its threads wanted a core they waited
+    for one. An estimate (``estimated``) has no samples, and says how its time is made up in
+    ``layers``.
     """
 
     model: str
@@ -84,6 +86,7 @@ class Measurement(Facts):
     stop: str | None = None
     rounds: int | None = None
     stopped_by: Literal["precision", "max_time", "min_time"] | None = None
+    waiting_share: float | None = None
     fingerprint: str | None = None
     raw: RawCalls | None = None
     layers: list[EstimatedLayer] | None = None

@@ -7,7 +7,6 @@ import pytest
 from onnx_files import write_mlp
 
 from edgeprune.benchmarking import Candidate, bench
-from edgeprune.benchmarking.context import cpu_limit, describe, warnings
 from edgeprune.benchmarking.harness import check_settings
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.workers import Peaks, RecordedWorker
@@ -127,6 +126,10 @@ def test_warnings_are_honest(files: tuple[str, str]) -> None:
     def run(**options: object) -> list[str]:
         return bench([files[0]], threads=1, min_time_s=0.1, start=noisy, **options).warnings
 
+    result = bench([files[0]], threads=10_000, min_time_s=0.1, start=noisy)
+    told = result.environment["warnings"]
+    assert any(line.startswith("10000 threads share ") for line in told)
+    assert result.warnings[: len(told)] == told
     found = " | ".join(run(precision_target=None))
     assert "had not settled" in found
     assert "45 calls, too few for p90" in found
@@ -136,35 +139,25 @@ def test_warnings_are_honest(files: tuple[str, str]) -> None:
     assert late.startswith("dense, batch 1: after --max-time the median is known to ")
 
 
+def test_a_starved_process_is_marked(files: tuple[str, str]) -> None:
+    def starved(job: Job) -> RecordedWorker:
+        waited_ns = 3 * MS if job.name == "half" else MS // 10
+        return RecordedWorker([[2 * MS] * 7], waited_ns=waited_ns)
+
+    result = bench(list(files), threads=1, start=starved)
+    assert [row.waiting_share for row in result.measurements] == [
+        pytest.approx(0.1 / 14.1),
+        pytest.approx(3 / 17),
+    ]
+    (told,) = [line for line in result.warnings if "starved" in line]
+    assert told.startswith("half, batch 1: it was starved: for 18% of the time (more than 10%)")
+
+
 def test_numbers_out_of_range_are_refused() -> None:
     assert check_settings((1,), None) == available_cores()
     for batches, threads in [((0,), 1), ((), 1), ((1,), 0)]:
         with pytest.raises(UsageError):
             check_settings(batches, threads)
-
-
-def test_the_machine_is_described_from_the_system_files(tmp_path: Path) -> None:
-    cpufreq = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
-    cpufreq.mkdir(parents=True)
-    (cpufreq / "scaling_governor").write_text("powersave\n")
-    (cpufreq / "scaling_cur_freq").write_text("1800000\n")
-    group = tmp_path / "sys/fs/cgroup"
-    group.mkdir(parents=True)
-    (group / "cpu.max").write_text("50000 100000\n")
-    facts = describe(64, ("numpy",), tmp_path)
-    assert (facts["governor"], facts["frequency_mhz"], facts["cpu_limit"]) == (
-        "powersave",
-        1800.0,
-        0.5,
-    )
-    assert facts["versions"].keys() == {"edgeprune", "numpy"}
-    text = " | ".join(warnings({**facts, "busy_cores": 3.0, "available_cores": 2}))
-    for part in ("3.0 cores were busy", "powersave", "64 threads share 2", "may use 0.5 cores"):
-        assert part in text
-    (group / "cpu.max").write_text("max 100000\n")
-    assert cpu_limit(tmp_path) is None
-    (group / "cpu.max").unlink()
-    assert cpu_limit(tmp_path) is None
 
 
 def test_real_processes_with_onnxruntime(tmp_path: Path) -> None:

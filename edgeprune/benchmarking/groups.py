@@ -1,0 +1,74 @@
+"""Measuring models of one batch size side by side: what every scenario is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from edgeprune.benchmarking.candidates import Source
+from edgeprune.benchmarking.conditions import Watch
+from edgeprune.benchmarking.results import Measured
+from edgeprune.benchmarking.rounds import measure
+from edgeprune.benchmarking.runtimes.base import Job
+from edgeprune.benchmarking.stopping import StopRule
+from edgeprune.benchmarking.workers import WorkerFactory
+from edgeprune.progress import Progress
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is measured and how; ``device`` as it was asked for, ``target`` what it stands for.
+
+    ``sources`` are ready to load, the baseline first if there is one.
+    """
+
+    sources: Sequence[Source]
+    runtime: str
+    device: str
+    target: str
+    threads: int
+    seed: int
+    rule: StopRule
+    progress: Progress
+    start: WorkerFactory
+    watch: Watch
+
+    def job(self, source: Source, batch: int) -> Job:
+        """Return what the process that measures ``source`` does."""
+        return Job(
+            name=source.label,
+            runtime=self.runtime,
+            source=source.path,
+            device=self.target,
+            batch=batch,
+            threads=self.threads,
+            seed=self.seed,
+            dense=source.dense,
+        )
+
+
+def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[Measured]:
+    """Measure models of one batch size in interleaved rounds; all workers end with it.
+
+    Raises:
+        EdgepruneError: what is wrong with a model, the runtime or the device.
+    """
+    jobs = [setup.job(source, batch) for source in sources]
+    with ExitStack() as stack:
+        workers = [stack.enter_context(setup.start(job)) for job in jobs]
+        # One after the other: loading is heavy, and its peak memory too.
+        loaded = [worker.load() for worker in workers]
+        recordings = measure(
+            workers,
+            rule=setup.rule,
+            seed=setup.seed,
+            progress=setup.progress,
+            description=f"measure batch {batch}",
+        )
+        setup.watch.look()
+        peaks = [worker.peaks() for worker in workers]
+    return [
+        Measured(*parts, setup.device)
+        for parts in zip(sources, jobs, loaded, recordings, peaks, strict=True)
+    ]
