@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from edgeprune.benchmarking.candidates import Source
 from edgeprune.benchmarking.conditions import Watch
+from edgeprune.benchmarking.energy import Energy
+from edgeprune.benchmarking.energy.base import Meter
 from edgeprune.benchmarking.results import Measured
-from edgeprune.benchmarking.rounds import measure
+from edgeprune.benchmarking.rounds import Recording, measure
 from edgeprune.benchmarking.runtimes.base import Job
 from edgeprune.benchmarking.stopping import StopRule
 from edgeprune.benchmarking.workers import WorkerFactory
@@ -33,6 +35,7 @@ class Setup:
     progress: Progress
     start: WorkerFactory
     watch: Watch
+    energy: Energy
 
     def job(self, source: Source, batch: int) -> Job:
         """Return what the process that measures ``source`` does."""
@@ -45,6 +48,7 @@ class Setup:
             threads=self.threads,
             seed=self.seed,
             dense=source.dense,
+            energy=self.energy.job,
         )
 
 
@@ -69,6 +73,23 @@ def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[M
         setup.watch.look()
         peaks = [worker.peaks() for worker in workers]
     return [
-        Measured(*parts, setup.device)
+        Measured(
+            *parts,
+            device=setup.device,
+            energy_mj=energy_per_image_mj(setup.energy.meter, parts[3], batch),
+        )
         for parts in zip(sources, jobs, loaded, recordings, peaks, strict=True)
     ]
+
+
+def energy_per_image_mj(meter: Meter | None, recording: Recording, batch: int) -> float | None:
+    """Return the energy of the timed calls over the images in them, None where it is not known."""
+    if meter is None:
+        return None
+    joules, calls = 0.0, 0
+    for samples, readings in zip(recording.rounds, recording.energy, strict=True):
+        used = meter.joules(*readings) if readings is not None else None
+        if used is not None:
+            joules += used
+            calls += len(samples)
+    return 1000 * joules / (calls * batch) if calls else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgeprune.benchmarking import conditions, context, results, runtimes
 from edgeprune.benchmarking.candidates import Candidate, find, loadable
 from edgeprune.benchmarking.conditions import Watch
+from edgeprune.benchmarking.energy import metered
 from edgeprune.benchmarking.groups import Setup, measure_group
 from edgeprune.benchmarking.results import Measured
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
@@ -80,7 +81,8 @@ def bench(
     environment = context.describe(threads, module.PACKAGES)
     environment["warnings"] = context.warnings(environment)
     measured: list[Measured] = []
-    with loadable(sources, module.FORMAT, progress) as ready:
+    with loadable(sources, module.FORMAT, progress) as ready, metered(target) as energy:
+        environment["energy"] = energy.facts
         watch = Watch()
         setup = Setup(
             sources=ready,
@@ -93,6 +95,7 @@ def bench(
             progress=progress,
             start=start,
             watch=watch,
+            energy=energy,
         )
         for batch in dict.fromkeys(batches):
             measured += measure_group(setup, ready, batch)

@@ -25,7 +25,10 @@ OUTLIER_LIMIT = 0.01
 
 @dataclass(frozen=True)
 class Measured:
-    """All that is known of one model at one batch size; ``device`` as it was asked for."""
+    """All that is known of one model at one batch size; ``device`` as it was asked for.
+
+    ``energy_mj`` is per image.
+    """
 
     source: Source
     job: Job
@@ -33,6 +36,7 @@ class Measured:
     recording: Recording
     peaks: Peaks
     device: str
+    energy_mj: float | None = None
 
 
 def summarise(
@@ -89,7 +93,7 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
             peak_rss=_mb(entry.peaks.rss_bytes),
             device_peak=_mb(entry.peaks.device_bytes),
         ),
-        energy_mj=None,
+        energy_mj=entry.energy_mj,
         samples=len(entry.recording.samples),
         estimated=False,
         macs=loaded.macs,

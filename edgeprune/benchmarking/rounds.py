@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgeprune.benchmarking.energy.base import Reading
 from edgeprune.benchmarking.run_queue import waiting_share
 from edgeprune.benchmarking.stats import Samples
 from edgeprune.benchmarking.stopping import StoppedBy, StopRule, half_width
@@ -51,13 +52,17 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class Recording:
-    """What was measured of one model: latencies in ms by round, and its warm-up."""
+    """What was measured of one model: latencies in ms by round, and its warm-up.
+
+    ``energy`` are the readings before and after the calls of each round.
+    """
 
     rounds: tuple[Samples, ...]
     warmup: WarmUp
     restless: int = 0
     stopped_by: StoppedBy = "min_time"
     waiting_share: float | None = None
+    energy: tuple[tuple[Reading, Reading] | None, ...] = ()
 
     @property
     def samples(self) -> Samples:
@@ -93,6 +98,7 @@ def measure(
             restless=sum(not taken.idle for taken in rounds),
             stopped_by=stopped_by,
             waiting_share=_waiting(rounds),
+            energy=tuple(taken.energy for taken in rounds),
         )
         for rounds, warmup in zip(turns.recorded, warmups, strict=True)
     ]

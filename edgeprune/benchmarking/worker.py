@@ -19,7 +19,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from edgeprune.benchmarking import memory, run_queue, runtimes
+from edgeprune.benchmarking import energy, memory, run_queue, runtimes
+from edgeprune.benchmarking.energy.base import Reading
 from edgeprune.benchmarking.runtimes.base import Job, Session
 from edgeprune.errors import EdgepruneError
 
@@ -63,16 +64,19 @@ def wait_until_idle(limit_s: float = IDLE_LIMIT_S) -> bool:
 def serve(requests: TextIO, replies: TextIO) -> None:
     """Answer requests until there are no more, or one fails in a way that a person should read."""
     session: Session | None = None
+    meter: Callable[[], Reading] | None = None
     for line in requests:
         request = json.loads(line)
         try:
             if request["request"] == "load":
-                session = _load(Job(**request["job"]))
+                job = Job(**request["job"])
+                meter = energy.reader(job.energy)
+                session = _load(job)
                 reply: dict[str, Any] = dataclasses.asdict(session.loaded)
             elif session is None:
                 raise ValueError(f"{request['request']!r} before 'load'")
             elif request["request"] == "round":
-                reply = _round(session, request["seconds"], request["lead_in_s"])
+                reply = _round(session, meter, request["seconds"], request["lead_in_s"])
             else:
                 reply = {
                     "peak_rss_bytes": memory.peak_rss_bytes(),
@@ -92,12 +96,16 @@ def _load(job: Job) -> Session:
     return session
 
 
-def _round(session: Session, seconds: float, lead_in_s: float) -> dict[str, Any]:
+def _round(
+    session: Session, meter: Callable[[], Reading] | None, seconds: float, lead_in_s: float
+) -> dict[str, Any]:
     gc.disable()
     try:
         lead_in = timed_calls(session.run, lead_in_s)
         before = run_queue.thread_times()
+        first = meter() if meter else None
         samples = timed_calls(session.run, seconds)
+        last = meter() if meter else None
         ran_and_waited = run_queue.between(before, run_queue.thread_times())
     finally:
         gc.enable()
@@ -108,6 +116,7 @@ def _round(session: Session, seconds: float, lead_in_s: float) -> dict[str, Any]
         "idle": wait_until_idle(),
         "ran_ns": ran_ns,
         "waited_ns": waited_ns,
+        "energy": [first, last] if first is not None else None,
     }
 
 

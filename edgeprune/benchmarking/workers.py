@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Any, Protocol
 
 from edgeprune import errors
+from edgeprune.benchmarking.energy.base import Reading
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.environment import worker_environment
 
@@ -35,7 +36,8 @@ class Round:
 
     ``idle`` is False if threads were still running when the worker gave up waiting for them.
     ``ran_ns`` and ``waited_ns`` are how long all threads had a core and waited for one during the
-    timed calls, None where the system does not count it.
+    timed calls, None where the system does not count it. ``energy`` are readings of the job's
+    source before and after them.
     """
 
     samples_ns: Sequence[int]
@@ -43,6 +45,7 @@ class Round:
     idle: bool = True
     ran_ns: int | None = None
     waited_ns: int | None = None
+    energy: tuple[Reading, Reading] | None = None
 
 
 class Worker(Protocol):
@@ -116,7 +119,8 @@ class SubprocessWorker:
 
     def round(self, seconds: float, lead_in_s: float) -> Round:
         """Measure. Raises UnavailableError if the worker dies."""
-        return Round(**self._ask("round", seconds=seconds, lead_in_s=lead_in_s))
+        reply = self._ask("round", seconds=seconds, lead_in_s=lead_in_s)
+        return Round(**{**reply, "energy": tuple(reply["energy"]) if reply["energy"] else None})
 
     def peaks(self) -> Peaks:
         """Return the peak memory so far. Raises UnavailableError if the worker dies."""
@@ -162,7 +166,7 @@ class RecordedWorker:
     """A worker that plays back what it is given: for tests of the harness, without a runtime.
 
     Rounds are taken from ``rounds`` in order and start over at the end; in each it waits for a core
-    for ``waited_ns``. ``calls`` lists what was asked of it.
+    for ``waited_ns``, and its meter reads ``energy``. ``calls`` lists what was asked of it.
     """
 
     def __init__(
@@ -171,7 +175,9 @@ class RecordedWorker:
         loaded: Loaded | None = None,
         peaks: Peaks | None = None,
         waited_ns: int | None = None,
+        energy: tuple[Reading, Reading] | None = None,
     ) -> None:
+        self._energy = energy
         self._waited_ns = waited_ns
         self._rounds = rounds
         self._loaded = loaded or Loaded(img_size=32, precision="fp32")
@@ -201,7 +207,7 @@ class RecordedWorker:
         self.calls.append("round")
         samples = self._rounds[self._next % len(self._rounds)]
         self._next += 1
-        return Round(samples, ran_ns=sum(samples), waited_ns=self._waited_ns)
+        return Round(samples, ran_ns=sum(samples), waited_ns=self._waited_ns, energy=self._energy)
 
     def peaks(self) -> Peaks:
         """Return the recorded peaks."""

@@ -164,10 +164,18 @@ def _table(console: Console, result: BenchResult) -> None:
     headers = ("batch", "p50\nms", "p95\nms", "img/s", "peak\nMB", "MACs", "fewer\nMACs")
     for header in (*headers, "faster\n[95 %]"):
         table.add_column(header, justify="right", no_wrap=True)
+    energy = any(row.energy_mj is not None for row in result.measurements)
+    if energy:
+        table.add_column("mJ per\nimage", justify="right", no_wrap=True)
     compared = {(row.model, row.batch): row for row in result.comparisons}
     for row in result.measurements:
-        table.add_row(*_cells(row, compared.get((row.model, row.batch))))
+        cells = _cells(row, compared.get((row.model, row.batch)))
+        table.add_row(*cells, *([_energy(row)] if energy else []))
     console.print(table)
+
+
+def _energy(row: Measurement) -> str:
+    return significant(row.energy_mj) if row.energy_mj is not None else "-"
 
 
 def _cells(row: Measurement, comparison: Comparison | None) -> tuple[str, ...]:

@@ -58,7 +58,8 @@ class Measurement(Facts):
     """One model, runtime and batch size, measured in a process of its own.
 
     ``fingerprint`` is the ``weights_sha256`` of the artifact that was measured, also when it
-    was measured as an exported file. ``warmup`` calls came before, until the rate was ``stable`` or
+    was measured as an exported file. ``energy_mj`` is per image; what was counted, or why nothing
+    was, stands in the environment. ``warmup`` calls came before, until the rate was ``stable`` or
     the time for it ran out (``cap``), which ``stop`` says; ``stopped_by`` says why measuring ended:
     ``precision``, ``max_time`` or ``min_time`` (there was no target).
     ``waiting_share`` (0 to 1) is how much of the time that its threads wanted a core they waited

@@ -19,7 +19,8 @@ class Job:
     """What one measuring process does: one model, one runtime, one device, one batch size.
 
     ``source`` is what the runtime loads; ``dense`` holds the fields of DenseOptions for a timm
-    name; ``name`` is what messages call the model.
+    name; ``name`` is what messages call the model; ``energy`` is the source that is read around the
+    timed calls (see ``energy``).
     """
 
     name: str
@@ -30,6 +31,7 @@ class Job:
     threads: int
     seed: int
     dense: dict[str, Any] | None = None
+    energy: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
