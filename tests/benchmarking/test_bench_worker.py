@@ -9,6 +9,7 @@ import psutil
 import pytest
 from onnx_files import write_mlp
 
+from edgeprune.benchmarking.run_queue import thread_times
 from edgeprune.benchmarking.runtimes.base import Job
 from edgeprune.benchmarking.worker import timed_calls
 from edgeprune.benchmarking.workers import SubprocessWorker
@@ -21,12 +22,13 @@ def job(path: Path | str, **changes: object) -> Job:
 
 
 def busy_threads(worker: SubprocessWorker) -> int:
-    """How many threads of the worker computed during one round, beyond a tick or two."""
-    process = psutil.Process(worker.pid)
-    before = {t.id: t.user_time + t.system_time for t in process.threads()}
+    """How many threads of the worker computed, or wanted to, for most of one round."""
+    process = Path(f"/proc/{worker.pid}")
+    before = thread_times(process)
     worker.round(0.4, 0.1)
-    after = {t.id: t.user_time + t.system_time for t in process.threads()}
-    return sum(after[name] - before.get(name, 0.0) > 0.06 for name in after)
+    after = thread_times(process)
+    wanted = [sum(after[name]) - sum(before.get(name, (0, 0))) for name in after]
+    return sum(nanoseconds > 60_000_000 for nanoseconds in wanted)
 
 
 def test_calls_are_timed_until_the_time_is_over_and_once_at_least() -> None:

@@ -6,7 +6,7 @@ worked out afterwards. A module has:
 
 - ``DEVICES``: for which devices it counts what they draw;
 - ``COUNTS``: what is counted, for a person;
-- ``open_meter(root)``: a context that gives a :class:`Meter`, or raises UnavailableError saying why;
+- ``open_meter(root)``: a context with a :class:`Meter`, or UnavailableError with the reason;
 - ``reader(spec)``: in the measuring process, returns a function that takes one reading.
 """
 
