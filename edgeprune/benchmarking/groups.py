@@ -22,7 +22,9 @@ from edgeprune.progress import Progress
 class Setup:
     """What is measured and how; ``device`` as it was asked for, ``target`` what it stands for.
 
-    ``sources`` are ready to load, the baseline first if there is one.
+    ``sources`` are ready to load, the baseline first if there is one (``baseline`` is its label).
+    Requests come every ``period_s``, or each as soon as the last is done. After a round a process
+    comes to ``rest`` before the next one has its turn.
     """
 
     sources: Sequence[Source]
@@ -36,6 +38,9 @@ class Setup:
     start: WorkerFactory
     watch: Watch
     energy: Energy
+    baseline: str | None = None
+    period_s: float | None = None
+    rest: bool = True
 
     def job(self, source: Source, batch: int) -> Job:
         """Return what the process that measures ``source`` does."""
@@ -49,6 +54,8 @@ class Setup:
             seed=self.seed,
             dense=source.dense,
             energy=self.energy.job,
+            period_s=self.period_s,
+            rest=self.rest,
         )
 
 
@@ -67,6 +74,7 @@ def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[M
             workers,
             rule=setup.rule,
             seed=setup.seed,
+            period_s=setup.period_s or 0.0,
             progress=setup.progress,
             description=f"measure batch {batch}",
         )

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.benchmarking import conditions, context, results, runtimes
+from edgeprune.benchmarking import conditions, context, results, runtimes, scenarios
 from edgeprune.benchmarking.candidates import Candidate, find, loadable
 from edgeprune.benchmarking.conditions import Watch
 from edgeprune.benchmarking.energy import metered
-from edgeprune.benchmarking.groups import Setup, measure_group
-from edgeprune.benchmarking.results import Measured
+from edgeprune.benchmarking.groups import Setup
+from edgeprune.benchmarking.scenarios.base import Options
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
 from edgeprune.environment import available_cores
@@ -32,11 +32,14 @@ def bench(
     baseline: Candidate | str | Path | None = None,
     runtime: str = "onnxruntime",
     device: str = "cpu",
-    batches: Sequence[int] = (1,),
+    batches: Sequence[int] | None = None,
     threads: int | None = None,
     min_time_s: float = 3.0,
     max_time_s: float | None = None,
     precision_target: float | None = PRECISION_TARGET,
+    scenario: str = "latency",
+    period_s: float | None = None,
+    duration_s: float | None = None,
     seed: int = 0,
     dense: DenseOptions | None = None,
     progress: Progress = SILENT,
@@ -52,12 +55,18 @@ def bench(
         baseline: what they are compared with; measured in the same rounds.
         runtime: ``onnxruntime`` (models are exported to a scratch file first) or ``torch``.
         device: ``cpu``, ``cuda``, or the name of a device profile that is this machine.
-        batches: batch sizes, each measured on its own.
+        batches: batch sizes, each measured on its own; None means 1, and in the scenario
+            ``throughput`` powers of two.
         threads: compute threads of every library; None means all available cores.
         min_time_s: seconds of timed calls per model and batch size, at least.
         max_time_s: and at most; None means ten times the least.
         precision_target: measuring ends when the half width of the interval on every median,
             relative to the median, is no more; None ends it after ``min_time_s``.
+        scenario: ``latency`` (call after call), ``throughput`` (growing batch sizes until it is
+            saturated), ``paced`` (a call every ``period_s``) or ``sustained`` (load for
+            ``duration_s`` without a pause, one model after the other).
+        period_s: seconds from one request to the next.
+        duration_s: seconds of load.
         seed: of the inputs, the order in the rounds and the intervals.
         dense: how timm models are made; None means with random weights.
         progress: where to show how far it is.
@@ -69,6 +78,11 @@ def bench(
         UnavailableError: if the runtime or device is not here, or a measuring process dies.
     """
     module = runtimes.get(runtime)
+    scene = scenarios.get(scenario)
+    options = Options(batches, period_s, duration_s)
+    options.check(scenario, scene.NEEDS)
+    if baseline is not None and not scene.COMPARES:
+        raise UsageError(f"--baseline is not for --scenario {scenario}: models do not take turns")
     target = resolve_device(device)
     threads = check_settings(batches, threads)
     rule = StopRule.of(min_time_s, max_time_s, precision_target)
@@ -80,7 +94,6 @@ def bench(
     sources = find(wanted, module.FORMAT, runtime)
     environment = context.describe(threads, module.PACKAGES)
     environment["warnings"] = context.warnings(environment)
-    measured: list[Measured] = []
     with loadable(sources, module.FORMAT, progress) as ready, metered(target) as energy:
         environment["energy"] = energy.facts
         watch = Watch()
@@ -96,26 +109,31 @@ def bench(
             start=start,
             watch=watch,
             energy=energy,
+            baseline=sources[0].label if baseline is not None else None,
         )
-        for batch in dict.fromkeys(batches):
-            measured += measure_group(setup, ready, batch)
+        outcome = scene.measure(setup, options)
         environment["during"] = watch.facts()
     environment["warnings"] += conditions.warnings(environment["during"])
     return results.summarise(
-        measured,
-        baseline=sources[0].label if baseline is not None else None,
+        outcome.measured,
+        baseline=setup.baseline,
         environment=environment,
         seed=seed,
+        scenario=scenario,
+        period_ms=period_s * 1000 if period_s is not None else None,
+        duration_s=duration_s,
+        saturation=outcome.saturation,
+        notes=outcome.warnings,
     )
 
 
-def check_settings(batches: Sequence[int], threads: int | None) -> int:
+def check_settings(batches: Sequence[int] | None, threads: int | None) -> int:
     """Check the numbers, and return how many threads to use.
 
     Raises:
         UsageError: naming the value that is out of range.
     """
-    if not batches or min(batches) < 1:
+    if batches is not None and (not batches or min(batches) < 1):
         raise UsageError(f"batch {min(batches, default=None)} is not accepted; 1 and more are")
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads} is not accepted; 1 and more are")

@@ -16,7 +16,7 @@ from edgeprune.benchmarking.run_queue import STARVED_SHARE, starved
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.stopping import half_width
 from edgeprune.benchmarking.workers import Peaks
-from edgeprune.schema import BenchResult, Comparison, Latency, Measurement, Memory
+from edgeprune.schema import BenchResult, Comparison, Latency, Measurement, Memory, Sustained
 
 BYTES_PER_MB = 1e6
 # hyperfine warns of any outlier; with thousands of calls some are always there.
@@ -27,7 +27,7 @@ OUTLIER_LIMIT = 0.01
 class Measured:
     """All that is known of one model at one batch size; ``device`` as it was asked for.
 
-    ``energy_mj`` is per image.
+    ``energy_mj`` is per image; under sustained load every round is a window of ``window_s``.
     """
 
     source: Source
@@ -37,6 +37,12 @@ class Measured:
     peaks: Peaks
     device: str
     energy_mj: float | None = None
+    window_s: float | None = None
+
+    @property
+    def throughput_ips(self) -> float:
+        """Images per second of the timed calls."""
+        return self.job.batch * 1000 / float(self.recording.samples.mean())
 
 
 def summarise(
@@ -45,9 +51,14 @@ def summarise(
     baseline: str | None,
     environment: dict[str, Any],
     seed: int,
+    notes: Sequence[str] = (),
+    **facts: Any,
 ) -> BenchResult:
-    """Return the result document; ``baseline`` is the label that others are compared with."""
-    warnings = list(environment["warnings"])
+    """Return the result document; ``baseline`` is the label that others are compared with.
+
+    ``notes`` are further warnings, ``facts`` further fields of the document.
+    """
+    warnings = [*environment["warnings"], *notes]
     for entry in measured:
         warnings += _warnings(entry)
     return BenchResult(
@@ -55,6 +66,7 @@ def summarise(
         measurements=[_measurement(entry, seed) for entry in measured],
         comparisons=_comparisons(measured, baseline, seed),
         warnings=warnings,
+        **facts,
     )
 
 
@@ -87,7 +99,7 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
         batch=job.batch,
         threads=job.threads,
         latency_ms=times,
-        throughput_ips=job.batch * 1000 / float(entry.recording.samples.mean()),
+        throughput_ips=entry.throughput_ips,
         memory_mb=Memory(
             weights=_mb(weights),
             peak_rss=_mb(entry.peaks.rss_bytes),
@@ -101,10 +113,24 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
         warmup=entry.recording.warmup.calls,
         stop=entry.recording.warmup.stop,
         rounds=len(entry.recording.rounds),
+        dropped=entry.recording.dropped if job.period_s is not None else None,
+        sustained=_sustained(entry),
         stopped_by=entry.recording.stopped_by,
         waiting_share=entry.recording.waiting_share,
         fingerprint=loaded.fingerprint,
         raw=pack(entry.recording.rounds),
+    )
+
+
+def _sustained(entry: Measured) -> Sustained | None:
+    if entry.window_s is None:
+        return None
+    rates = [entry.job.batch * 1000 / float(ms.mean()) for ms in entry.recording.rounds]
+    some = max(1, len(rates) // 10)
+    return Sustained(
+        window_s=entry.window_s,
+        rates_ips=rates,
+        last_over_first=float(np.mean(rates[-some:]) / np.mean(rates[:some])),
     )
 
 
@@ -136,7 +162,7 @@ def _warnings(entry: Measured) -> list[str]:
     where = f"{entry.source.label}, batch {entry.job.batch}"
     recording = entry.recording
     found = []
-    if recording.warmup.stop != "stable":
+    if recording.warmup.stop == "cap":
         found.append(f"{where}: the rate had not settled when the time for warm-up ran out")
     if recording.stopped_by == "max_time":
         width = half_width(recording.rounds, entry.job.seed)

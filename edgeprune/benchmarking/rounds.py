@@ -54,7 +54,8 @@ class WarmUp:
 class Recording:
     """What was measured of one model: latencies in ms by round, and its warm-up.
 
-    ``energy`` are the readings before and after the calls of each round.
+    ``energy`` are the readings before and after the calls of each round, ``dropped`` the requests
+    that came too early.
     """
 
     rounds: tuple[Samples, ...]
@@ -63,6 +64,7 @@ class Recording:
     stopped_by: StoppedBy = "min_time"
     waiting_share: float | None = None
     energy: tuple[tuple[Reading, Reading] | None, ...] = ()
+    dropped: int = 0
 
     @property
     def samples(self) -> Samples:
@@ -75,15 +77,17 @@ def measure(
     *,
     rule: StopRule,
     seed: int,
+    period_s: float = 0.0,
     progress: Progress = SILENT,
     description: str = "measure",
 ) -> list[Recording]:
     """Warm all workers up, then measure them in rounds until ``rule`` says stop.
 
-    In every round each worker has its turn, in an order drawn from ``seed``; the others sleep.
+    In every round each worker has its turn, in an order drawn from ``seed``; the others sleep. No
+    round is shorter than the ``period_s`` at which its calls start.
     """
-    warmups = warm_up(workers, cap_s=WARMUP_CAP_S)
-    slowest = max(warmup.call_s for warmup in warmups)
+    warmups = warm_up(workers, cap_s=WARMUP_CAP_S, window_s=max(WARMUP_WINDOW_S, period_s))
+    slowest = max(period_s, *(warmup.call_s for warmup in warmups))
     turns = _Turns(workers, seed)
     count = round_count(rule.min_time_s, slowest)
     for _ in progress.track(range(count), description, total=count):
@@ -92,16 +96,22 @@ def measure(
     if rule.precision is not None:
         stopped_by = _until_precise(turns, rule, slowest, progress, description)
     return [
-        Recording(
-            rounds=tuple(samples_ms(taken) for taken in rounds),
-            warmup=warmup,
-            restless=sum(not taken.idle for taken in rounds),
-            stopped_by=stopped_by,
-            waiting_share=_waiting(rounds),
-            energy=tuple(taken.energy for taken in rounds),
-        )
+        recording_of(rounds, warmup, stopped_by)
         for rounds, warmup in zip(turns.recorded, warmups, strict=True)
     ]
+
+
+def recording_of(rounds: Sequence[Round], warmup: WarmUp, stopped_by: StoppedBy) -> Recording:
+    """Put the rounds of one model together."""
+    return Recording(
+        rounds=tuple(samples_ms(taken) for taken in rounds),
+        warmup=warmup,
+        restless=sum(not taken.idle for taken in rounds),
+        stopped_by=stopped_by,
+        waiting_share=_waiting(rounds),
+        energy=tuple(taken.energy for taken in rounds),
+        dropped=sum(taken.dropped for taken in rounds),
+    )
 
 
 def samples_ms(taken: Round) -> Samples:
@@ -159,13 +169,15 @@ def _until_precise(
     return "precision" if most and turns.precise(target) else "max_time"
 
 
-def warm_up(workers: Sequence[Worker], *, cap_s: float) -> list[WarmUp]:
+def warm_up(
+    workers: Sequence[Worker], *, cap_s: float, window_s: float = WARMUP_WINDOW_S
+) -> list[WarmUp]:
     """Run windows of every worker in turn until its rate has settled or filled ``cap_s``."""
     states = [WarmUp() for _ in workers]
     while any(state.stop is None for state in states):
         for worker, state in zip(workers, states, strict=True):
             if state.stop is None:
-                _window(worker, state, cap_s)
+                _window(worker, state, cap_s, window_s)
     return states
 
 
@@ -189,10 +201,11 @@ def settled(rates: Sequence[float]) -> bool:
     return len(last) == WARMUP_WINDOWS and max(last) <= (1 + WARMUP_TOLERANCE) * min(last)
 
 
-def _window(worker: Worker, state: WarmUp, cap_s: float) -> None:
-    window = worker.round(WARMUP_WINDOW_S, LEAD_IN_S)
+def _window(worker: Worker, state: WarmUp, cap_s: float, window_s: float) -> None:
+    window = worker.round(window_s, LEAD_IN_S)
     seconds = sum(window.samples_ns) / 1e9
-    state.spent_s += seconds
+    # A paced call leaves most of its window to rest.
+    state.spent_s += max(seconds, window_s)
     state.calls += len(window.samples_ns) + window.lead_in
     state.call_s = float(np.median(window.samples_ns)) / 1e9
     state.rates.append(len(window.samples_ns) / seconds)

@@ -14,7 +14,7 @@ from edgeprune.benchmarking import stats
 from edgeprune.benchmarking.stats import Samples
 from edgeprune.errors import UsageError
 
-StoppedBy = Literal["precision", "max_time", "min_time"]
+StoppedBy = Literal["precision", "max_time", "min_time", "duration"]
 
 PRECISION_TARGET = 0.01
 # Without --max-time, so many times --min-time.

@@ -50,6 +50,32 @@ def timed_calls(
             return samples
 
 
+def paced_calls(
+    call: Callable[[], None],
+    seconds: float,
+    period_s: float,
+    clock: Callable[[], int] = time.perf_counter_ns,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[list[int], int]:
+    """Call every ``period_s``, the first time after one; return nanoseconds and dropped requests.
+
+    A request that comes while the one before still runs is dropped, as a camera's frame would be.
+    There is one call at least.
+    """
+    samples, dropped = [], 0
+    start = clock()
+    for request in range(1, max(1, round(seconds / period_s)) + 1):
+        wait_ns = start + int(request * period_s * 1e9) - clock()
+        if wait_ns < 0:
+            dropped += 1
+            continue
+        sleep(wait_ns / 1e9)
+        began = clock()
+        call()
+        samples.append(clock() - began)
+    return samples, dropped
+
+
 def wait_until_idle(limit_s: float = IDLE_LIMIT_S) -> bool:
     """Sleep until no thread of this process computes any more; False if one still does."""
     deadline = time.monotonic() + limit_s
@@ -64,6 +90,7 @@ def wait_until_idle(limit_s: float = IDLE_LIMIT_S) -> bool:
 def serve(requests: TextIO, replies: TextIO) -> None:
     """Answer requests until there are no more, or one fails in a way that a person should read."""
     session: Session | None = None
+    job: Job | None = None
     meter: Callable[[], Reading] | None = None
     for line in requests:
         request = json.loads(line)
@@ -73,10 +100,10 @@ def serve(requests: TextIO, replies: TextIO) -> None:
                 meter = energy.reader(job.energy)
                 session = _load(job)
                 reply: dict[str, Any] = dataclasses.asdict(session.loaded)
-            elif session is None:
+            elif session is None or job is None:
                 raise ValueError(f"{request['request']!r} before 'load'")
             elif request["request"] == "round":
-                reply = _round(session, meter, request["seconds"], request["lead_in_s"])
+                reply = _round(session, job, meter, request["seconds"], request["lead_in_s"])
             else:
                 reply = {
                     "peak_rss_bytes": memory.peak_rss_bytes(),
@@ -97,14 +124,23 @@ def _load(job: Job) -> Session:
 
 
 def _round(
-    session: Session, meter: Callable[[], Reading] | None, seconds: float, lead_in_s: float
+    session: Session,
+    job: Job,
+    meter: Callable[[], Reading] | None,
+    seconds: float,
+    lead_in_s: float,
 ) -> dict[str, Any]:
+    dropped, lead_in = 0, 0
     gc.disable()
     try:
-        lead_in = timed_calls(session.run, lead_in_s)
+        if job.period_s is None and lead_in_s > 0:
+            lead_in = len(timed_calls(session.run, lead_in_s))
         before = run_queue.thread_times()
         first = meter() if meter else None
-        samples = timed_calls(session.run, seconds)
+        if job.period_s is None:
+            samples = timed_calls(session.run, seconds)
+        else:
+            samples, dropped = paced_calls(session.run, seconds, job.period_s)
         last = meter() if meter else None
         ran_and_waited = run_queue.between(before, run_queue.thread_times())
     finally:
@@ -112,8 +148,9 @@ def _round(
     ran_ns, waited_ns = ran_and_waited or (None, None)
     return {
         "samples_ns": samples,
-        "lead_in": len(lead_in),
-        "idle": wait_until_idle(),
+        "lead_in": lead_in,
+        "dropped": dropped,
+        "idle": wait_until_idle() if job.rest else True,
         "ran_ns": ran_ns,
         "waited_ns": waited_ns,
         "energy": [first, last] if first is not None else None,

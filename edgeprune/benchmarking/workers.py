@@ -37,7 +37,8 @@ class Round:
     ``idle`` is False if threads were still running when the worker gave up waiting for them.
     ``ran_ns`` and ``waited_ns`` are how long all threads had a core and waited for one during the
     timed calls, None where the system does not count it. ``energy`` are readings of the job's
-    source before and after them.
+    source before and after them. Of paced requests, those are ``dropped`` that come while the one
+    before still runs.
     """
 
     samples_ns: Sequence[int]
@@ -46,6 +47,7 @@ class Round:
     ran_ns: int | None = None
     waited_ns: int | None = None
     energy: tuple[Reading, Reading] | None = None
+    dropped: int = 0
 
 
 class Worker(Protocol):
@@ -166,7 +168,8 @@ class RecordedWorker:
     """A worker that plays back what it is given: for tests of the harness, without a runtime.
 
     Rounds are taken from ``rounds`` in order and start over at the end; in each it waits for a core
-    for ``waited_ns``, and its meter reads ``energy``. ``calls`` lists what was asked of it.
+    for ``waited_ns``, its meter reads ``energy``, and ``dropped`` requests have come too early.
+    ``calls`` lists what was asked of it.
     """
 
     def __init__(
@@ -176,7 +179,9 @@ class RecordedWorker:
         peaks: Peaks | None = None,
         waited_ns: int | None = None,
         energy: tuple[Reading, Reading] | None = None,
+        dropped: int = 0,
     ) -> None:
+        self._dropped = dropped
         self._energy = energy
         self._waited_ns = waited_ns
         self._rounds = rounds
@@ -207,7 +212,13 @@ class RecordedWorker:
         self.calls.append("round")
         samples = self._rounds[self._next % len(self._rounds)]
         self._next += 1
-        return Round(samples, ran_ns=sum(samples), waited_ns=self._waited_ns, energy=self._energy)
+        return Round(
+            samples,
+            ran_ns=sum(samples),
+            waited_ns=self._waited_ns,
+            energy=self._energy,
+            dropped=self._dropped,
+        )
 
     def peaks(self) -> Peaks:
         """Return the recorded peaks."""

@@ -10,6 +10,7 @@ import typer
 from edgeprune.cli import app, options
 from edgeprune.cli.estimate_table import draw_estimates
 from edgeprune.cli.render import quiet_stdout, show, warn
+from edgeprune.cli.scenario_lines import draw_scenario
 from edgeprune.errors import UsageError, one_of
 from edgeprune.figures import count, significant
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32",)
 RUNTIME = "onnxruntime"
+SCENARIO = "latency"
 
 
 @app.command("bench")
@@ -50,7 +52,8 @@ def bench(
         ),
     ] = False,
     batch: Annotated[
-        list[int] | None, typer.Option(help="Batch size; repeatable. Default: 1.")
+        list[int] | None,
+        typer.Option(help="Batch size; repeatable. Default: 1; for throughput 1, 2, 4, ... 256."),
     ] = None,
     threads: Annotated[
         int | None,
@@ -78,6 +81,19 @@ def bench(
             " none stops after --min-time.",
         ),
     ] = "1%",
+    scenario: Annotated[
+        str,
+        typer.Option(
+            help="latency (call after call), throughput (batch sizes until it is saturated), paced"
+            " (a call every --period), sustained (load for --duration)."
+        ),
+    ] = "latency",
+    period: Annotated[
+        float | None, typer.Option(metavar="MS", help="From one request to the next, with paced.")
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(metavar="S", help="Of the load, with sustained.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Also write the JSON document here."),
@@ -97,6 +113,8 @@ def bench(
     if estimate:
         if threads is not None:
             raise UsageError("--threads is for measurements; an estimate has those it is made for")
+        if scenario != SCENARIO or period is not None or duration is not None:
+            raise UsageError(f"scenarios are measured; an estimate is of {SCENARIO}")
     else:
         from edgeprune.benchmarking import runtimes
         from edgeprune.benchmarking.stopping import parse_precision
@@ -131,11 +149,14 @@ def bench(
                 baseline=over,
                 runtime=runtime or RUNTIME,
                 device=device,
-                batches=batch or [1],
+                batches=batch,
                 threads=threads,
                 min_time_s=min_time,
                 max_time_s=max_time,
                 precision_target=target,
+                scenario=scenario,
+                period_s=period / 1000 if period is not None else None,
+                duration_s=duration,
                 seed=seed,
                 # A bar that redraws by itself would compete with what is measured.
                 progress=TerminalProgress(live=False),
@@ -172,6 +193,7 @@ def _table(console: Console, result: BenchResult) -> None:
         cells = _cells(row, compared.get((row.model, row.batch)))
         table.add_row(*cells, *([_energy(row)] if energy else []))
     console.print(table)
+    draw_scenario(console, result)
 
 
 def _energy(row: Measurement) -> str:

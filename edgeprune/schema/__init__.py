@@ -30,6 +30,9 @@ from edgeprune.schema.benchmarking import (
     Measurement,
     Memory,
     RawCalls,
+    Saturation,
+    Sustained,
+    ThroughputPoint,
 )
 from edgeprune.schema.document import (
     Document,
@@ -100,9 +103,12 @@ __all__ = [
     "PruneResult",
     "PruneSeconds",
     "RawCalls",
+    "Saturation",
     "Selection",
     "SourceParity",
     "SplitFacts",
+    "Sustained",
+    "ThroughputPoint",
     "Width",
     "parse_document",
     "read_document",

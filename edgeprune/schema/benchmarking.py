@@ -54,6 +54,39 @@ class EstimatedLayer(Facts):
     bound: Literal["compute", "memory", "launch"]
 
 
+class Sustained(Facts):
+    """Images per second in each window of a long load.
+
+    ``last_over_first`` is the mean of the last tenth of the windows over that of the first: below 1
+    where the device was throttled.
+    """
+
+    window_s: float
+    rates_ips: list[float]
+    last_over_first: float
+
+
+class ThroughputPoint(Facts):
+    """Images per second at one batch size."""
+
+    batch: int
+    throughput_ips: float
+
+
+class Saturation(Facts):
+    """The batch size of the highest throughput of a model, and the sweep in which it was found.
+
+    ``over_baseline`` is its throughput over the highest of the baseline.
+    """
+
+    model: str
+    batch: int
+    throughput_ips: float
+    ended_by: Literal["saturated", "largest_batch", "failed"]
+    over_baseline: float | None
+    points: list[ThroughputPoint]
+
+
 class Measurement(Facts):
     """One model, runtime and batch size, measured in a process of its own.
 
@@ -61,10 +94,10 @@ class Measurement(Facts):
     was measured as an exported file. ``energy_mj`` is per image; what was counted, or why nothing
     was, stands in the environment. ``warmup`` calls came before, until the rate was ``stable`` or
     the time for it ran out (``cap``), which ``stop`` says; ``stopped_by`` says why measuring ended:
-    ``precision``, ``max_time`` or ``min_time`` (there was no target).
-    ``waiting_share`` (0 to 1) is how much of the time that its threads wanted a core they waited
-    for one. An estimate (``estimated``) has no samples, and says how its time is made up in
-    ``layers``.
+    ``precision``, ``max_time``, ``min_time`` (there was no target) or ``duration`` (sustained
+    load). Of paced requests ``dropped`` came while the one before still ran. ``waiting_share`` (0 to 1)
+    is how much of the time that its threads wanted a core they waited for one. An estimate
+    (``estimated``) has no samples, and says how its time is made up in ``layers``.
     """
 
     model: str
@@ -86,7 +119,9 @@ class Measurement(Facts):
     warmup: int | None = None
     stop: str | None = None
     rounds: int | None = None
-    stopped_by: Literal["precision", "max_time", "min_time"] | None = None
+    stopped_by: Literal["precision", "max_time", "min_time", "duration"] | None = None
+    dropped: int | None = None
+    sustained: Sustained | None = None
     waiting_share: float | None = None
     fingerprint: str | None = None
     raw: RawCalls | None = None
@@ -109,11 +144,16 @@ class Comparison(Facts):
 
 
 class BenchResult(Document):
-    """What ``edgeprune bench`` reports."""
+    """What ``edgeprune bench`` reports; results of before there were scenarios are of latency."""
 
     SCHEMA: ClassVar[str] = "edgeprune/bench@1"
+
+    scenario: str = "latency"
+    period_ms: float | None = None
+    duration_s: float | None = None
 
     environment: dict[str, Any]
     measurements: list[Measurement]
     comparisons: list[Comparison]
     warnings: list[str] = []
+    saturation: list[Saturation] | None = None

@@ -20,7 +20,8 @@ class Job:
 
     ``source`` is what the runtime loads; ``dense`` holds the fields of DenseOptions for a timm
     name; ``name`` is what messages call the model; ``energy`` is the source that is read around the
-    timed calls (see ``energy``).
+    timed calls (see ``energy``). Calls start every ``period_s``, or each as soon as the last is
+    done; with ``rest`` a round ends when all threads have come to rest.
     """
 
     name: str
@@ -32,6 +33,8 @@ class Job:
     seed: int
     dense: dict[str, Any] | None = None
     energy: dict[str, Any] | None = None
+    period_s: float | None = None
+    rest: bool = True
 
 
 @dataclass(frozen=True)
