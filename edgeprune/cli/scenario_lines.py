@@ -37,8 +37,8 @@ def scenario_lines(result: BenchResult) -> Iterator[str]:
         where = f"{row.model}, batch {row.batch}"
         if row.dropped is not None and result.period_ms is not None:
             yield (
-                f"{where}: a request every {result.period_ms:g} ms; {row.dropped} came while the"
-                " one before still ran"
+                f"{where}: a request every {result.period_ms:g} ms; {row.dropped} were dropped, for"
+                " the one before was not done"
             )
         if row.sustained is not None:
             yield (

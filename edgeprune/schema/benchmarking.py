@@ -95,8 +95,8 @@ class Measurement(Facts):
     was, stands in the environment. ``warmup`` calls came before, until the rate was ``stable`` or
     the time for it ran out (``cap``), which ``stop`` says; ``stopped_by`` says why measuring ended:
     ``precision``, ``max_time``, ``min_time`` (there was no target) or ``duration`` (sustained
-    load). Of paced requests ``dropped`` came while the one before still ran. ``waiting_share`` (0 to 1)
-    is how much of the time that its threads wanted a core they waited for one. An estimate
+    load). Of paced requests ``dropped`` came while the one before still ran. ``waiting_share`` (0
+    to 1) is how much of the time that its threads wanted a core they waited for one. An estimate
     (``estimated``) has no samples, and says how its time is made up in ``layers``.
     """
 

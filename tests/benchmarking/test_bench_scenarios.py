@@ -132,7 +132,7 @@ def test_paced_calls_come_with_the_period(files: tuple[str, str]) -> None:
     (row,) = [row for row in result.measurements if row.model == "half"]
     assert (row.latency_ms.p50, row.dropped) == (2.0, row.rounds)
     assert len(result.comparisons) == 1
-    assert "a request every 250 ms; 15 came while" in next(scenario_lines(result))
+    assert "a request every 250 ms; 15 were dropped" in next(scenario_lines(result))
 
 
 def test_sustained_load_shows_the_rate_over_time(files: tuple[str, str]) -> None:
