@@ -53,7 +53,8 @@ def bench(
     Args:
         candidates: timm names, artifact directories or ONNX files.
         baseline: what they are compared with; measured in the same rounds.
-        runtime: ``onnxruntime`` (models are exported to a scratch file first) or ``torch``.
+        runtime: ``onnxruntime`` or ``onnxruntime-tensorrt`` (models are exported to a scratch file
+            first), ``torch`` or ``torch-compile``.
         device: ``cpu``, ``cuda``, or the name of a device profile that is this machine.
         batches: batch sizes, each measured on its own; None means 1, and in the scenario
             ``throughput`` powers of two.

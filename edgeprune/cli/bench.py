@@ -41,7 +41,10 @@ def bench(
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option(help="onnxruntime (models are exported first; the default) or torch (eager)."),
+        typer.Option(
+            help="onnxruntime (models are exported first; the default), onnxruntime-tensorrt,"
+            " torch (eager), torch-compile."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or a device profile.")] = "cpu",
     estimate: Annotated[

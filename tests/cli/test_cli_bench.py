@@ -33,7 +33,7 @@ def net(tmp_path: Path) -> str:
     [
         (["{net}", "--runtime", "torch"], 2, "cannot load the ONNX file"),
         (["{net}", "--runtime", "tensorrt"], 3, "not available in this version"),
-        (["{net}", "--runtime", "onyx"], 2, "accepted: onnxruntime, torch"),
+        (["{net}", "--runtime", "onyx"], 2, "accepted: onnxruntime, onnxruntime-tensorrt, torch"),
         (["{net}", "--device", "gpu"], 2, "unknown device 'gpu'; accepted: cpu, cuda, "),
         (["{net}", "--device", "jetson-orin-nano"], 3, "no such device here"),
         (["{net}", "--precision", "int8"], 2, "unknown precision 'int8'; accepted: fp32"),
