@@ -129,6 +129,9 @@ class SimulatedWorker:
         self.where.now_s += REST_S
         return Round(samples)
 
+    def transfers(self, seconds: float) -> None:
+        return None
+
     def peaks(self) -> Peaks:
         return Peaks(None, None)
 

@@ -17,6 +17,9 @@ from edgeprune.benchmarking.stopping import StopRule
 from edgeprune.benchmarking.workers import WorkerFactory
 from edgeprune.progress import Progress
 
+# For so many seconds copies to the device are timed, and as many back.
+TRANSFER_S = 0.2
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -79,14 +82,22 @@ def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[M
             description=f"measure batch {batch}",
         )
         setup.watch.look()
+        transfers = [worker.transfers(TRANSFER_S) for worker in workers]
         peaks = [worker.peaks() for worker in workers]
+    meter = setup.energy.meter
+    rows = zip(sources, jobs, loaded, recordings, peaks, transfers, strict=True)
     return [
         Measured(
-            *parts,
+            source=source,
+            job=job,
+            loaded=facts,
+            recording=recording,
+            peaks=peak,
             device=setup.device,
-            energy_mj=energy_per_image_mj(setup.energy.meter, parts[3], batch),
+            energy_mj=energy_per_image_mj(meter, recording, batch),
+            transfers=copies,
         )
-        for parts in zip(sources, jobs, loaded, recordings, peaks, strict=True)
+        for source, job, facts, recording, peak, copies in rows
     ]
 
 

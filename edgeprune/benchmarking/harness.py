@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,13 @@ from edgeprune.benchmarking.candidates import Candidate, find, loadable
 from edgeprune.benchmarking.conditions import Watch
 from edgeprune.benchmarking.energy import metered
 from edgeprune.benchmarking.groups import Setup
-from edgeprune.benchmarking.scenarios.base import Options
+from edgeprune.benchmarking.scenarios.base import Options, Outcome
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
 from edgeprune.environment import available_cores
 from edgeprune.errors import UnavailableError, UsageError, one_of
 from edgeprune.progress import SILENT, Progress
-from edgeprune.schema import BenchResult
+from edgeprune.schema import BenchResult, PreprocessingTimes
 
 if TYPE_CHECKING:
     from edgeprune.model import DenseOptions
@@ -40,6 +41,7 @@ def bench(
     scenario: str = "latency",
     period_s: float | None = None,
     duration_s: float | None = None,
+    images: Path | None = None,
     seed: int = 0,
     dense: DenseOptions | None = None,
     progress: Progress = SILENT,
@@ -68,6 +70,7 @@ def bench(
             ``duration_s`` without a pause, one model after the other).
         period_s: seconds from one request to the next.
         duration_s: seconds of load.
+        images: a folder; what becomes of its images before a model sees them is timed too.
         seed: of the inputs, the order in the rounds and the intervals.
         dense: how timm models are made; None means with random weights.
         progress: where to show how far it is.
@@ -77,6 +80,7 @@ def bench(
         UsageError: for a value that is not accepted, or models and runtime that do not go together.
         ModelError, ArtifactError: if a model is unknown, damaged, or cannot run.
         UnavailableError: if the runtime or device is not here, or a measuring process dies.
+        DataError: if ``images`` holds none, or one that cannot be read.
     """
     module = runtimes.get(runtime)
     scene = scenarios.get(scenario)
@@ -92,6 +96,7 @@ def bench(
     wanted = [_candidate(entry, dense) for entry in candidates]
     if baseline is not None:
         wanted = _with_baseline(_candidate(baseline, dense), wanted)
+    pictures = _images(images) if images is not None else []
     sources = find(wanted, module.FORMAT, runtime)
     environment = context.describe(threads, module.PACKAGES)
     environment["warnings"] = context.warnings(environment)
@@ -114,6 +119,8 @@ def bench(
         )
         outcome = scene.measure(setup, options)
         environment["during"] = watch.facts()
+    if pictures:
+        _add_preprocessing(outcome, pictures)
     environment["warnings"] += conditions.warnings(environment["during"])
     return results.summarise(
         outcome.measured,
@@ -126,6 +133,31 @@ def bench(
         saturation=outcome.saturation,
         notes=outcome.warnings,
     )
+
+
+def _images(folder: Path) -> list[Path]:
+    from edgeprune.benchmarking.preprocessing import find_images
+
+    return find_images(folder)
+
+
+def _add_preprocessing(outcome: Outcome, images: Sequence[Path]) -> None:
+    """Time what the models want done to images, once for all that want the same."""
+    from edgeprune.benchmarking.preprocessing import measure
+
+    known: dict[str, PreprocessingTimes] = {}
+    silent = []
+    for index, entry in enumerate(outcome.measured):
+        wanted = entry.loaded.preprocess
+        if wanted is None:
+            silent.append(entry.source.label)
+            continue
+        key = json.dumps(wanted, sort_keys=True)
+        if key not in known:
+            known[key] = measure(images, wanted)
+        outcome.measured[index] = dataclasses.replace(entry, preprocessing=known[key])
+    for label in dict.fromkeys(silent):
+        outcome.warnings.append(f"{label} does not say how its images are prepared: not timed")
 
 
 def check_settings(batches: Sequence[int] | None, threads: int | None) -> int:

@@ -11,12 +11,21 @@ import numpy as np
 from edgeprune.benchmarking import stats
 from edgeprune.benchmarking.candidates import Source
 from edgeprune.benchmarking.raw import pack
-from edgeprune.benchmarking.rounds import Recording
+from edgeprune.benchmarking.rounds import NS_PER_MS, Recording
 from edgeprune.benchmarking.run_queue import STARVED_SHARE, starved
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.stopping import half_width
-from edgeprune.benchmarking.workers import Peaks
-from edgeprune.schema import BenchResult, Comparison, Latency, Measurement, Memory, Sustained
+from edgeprune.benchmarking.workers import Peaks, Transfers
+from edgeprune.schema import (
+    BenchResult,
+    Comparison,
+    Latency,
+    Measurement,
+    Memory,
+    PreprocessingTimes,
+    Sustained,
+    TransferTimes,
+)
 
 BYTES_PER_MB = 1e6
 # hyperfine warns of any outlier; with thousands of calls some are always there.
@@ -38,6 +47,8 @@ class Measured:
     device: str
     energy_mj: float | None = None
     window_s: float | None = None
+    transfers: Transfers | None = None
+    preprocessing: PreprocessingTimes | None = None
 
     @property
     def throughput_ips(self) -> float:
@@ -115,10 +126,21 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
         rounds=len(entry.recording.rounds),
         dropped=entry.recording.dropped if job.period_s is not None else None,
         sustained=_sustained(entry),
+        transfer_ms=_transfer(entry.transfers),
+        preprocessing_ms=entry.preprocessing,
         stopped_by=entry.recording.stopped_by,
         waiting_share=entry.recording.waiting_share,
         fingerprint=loaded.fingerprint,
         raw=pack(entry.recording.rounds),
+    )
+
+
+def _transfer(found: Transfers | None) -> TransferTimes | None:
+    if found is None:
+        return None
+    return TransferTimes(
+        to_device=float(np.median(found.to_device_ns)) / NS_PER_MS,
+        to_host=float(np.median(found.to_host_ns)) / NS_PER_MS,
     )
 
 

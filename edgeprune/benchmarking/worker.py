@@ -1,7 +1,8 @@
 """The process that measures: ``python -m edgeprune.benchmarking.worker``.
 
 One JSON document per line, a request on stdin and a reply on stdout. Requests: ``load`` (a job),
-``round`` (seconds of timed calls after seconds of calls that are not recorded) and ``memory``.
+``round`` (seconds of timed calls after seconds of calls that are not recorded), ``transfers`` (for
+seconds each) and ``memory``.
 The end of stdin ends the process. What libraries print goes to stderr.
 
 It imports its runtime and nothing else that is heavy, since its memory is part of the result.
@@ -21,7 +22,7 @@ from typing import Any, TextIO
 
 from edgeprune.benchmarking import energy, memory, run_queue, runtimes
 from edgeprune.benchmarking.energy.base import Reading
-from edgeprune.benchmarking.runtimes.base import Job, Session
+from edgeprune.benchmarking.runtimes.base import Job, Session, Transferring
 from edgeprune.errors import EdgepruneError
 
 # Thread pools spin for a while after a call (ONNX Runtime: 45 ms here, over a second elsewhere),
@@ -33,7 +34,7 @@ IDLE_LIMIT_S = 3.0
 
 
 def timed_calls(
-    call: Callable[[], None],
+    call: Callable[[], object],
     seconds: float,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> list[int]:
@@ -104,6 +105,8 @@ def serve(requests: TextIO, replies: TextIO) -> None:
                 raise ValueError(f"{request['request']!r} before 'load'")
             elif request["request"] == "round":
                 reply = _round(session, job, meter, request["seconds"], request["lead_in_s"])
+            elif request["request"] == "transfers":
+                reply = _transfers(session, request["seconds"])
             else:
                 reply = {
                     "peak_rss_bytes": memory.peak_rss_bytes(),
@@ -154,6 +157,20 @@ def _round(
         "ran_ns": ran_ns,
         "waited_ns": waited_ns,
         "energy": [first, last] if first is not None else None,
+    }
+
+
+def _transfers(session: Session, seconds: float) -> dict[str, Any]:
+    """Time copies to and from the device; nothing where the session has none."""
+    copies = session.transfers() if isinstance(session, Transferring) else None
+    if copies is None:
+        return {}
+    to_device, to_host = copies
+    for copy in copies:
+        copy()
+    return {
+        "to_device_ns": timed_calls(to_device, seconds),
+        "to_host_ns": timed_calls(to_host, seconds),
     }
 
 

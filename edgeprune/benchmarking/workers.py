@@ -50,6 +50,14 @@ class Round:
     dropped: int = 0
 
 
+@dataclass(frozen=True)
+class Transfers:
+    """Nanoseconds of single copies of a batch: images to the device, results back."""
+
+    to_device_ns: Sequence[int]
+    to_host_ns: Sequence[int]
+
+
 class Worker(Protocol):
     """One model in a process of its own."""
 
@@ -59,6 +67,10 @@ class Worker(Protocol):
 
     def round(self, seconds: float, lead_in_s: float) -> Round:
         """Run unrecorded calls for ``lead_in_s``, then timed ones for ``seconds``, one at least."""
+        ...
+
+    def transfers(self, seconds: float) -> Transfers | None:
+        """Time copies to and from the device for ``seconds`` each; None where there are none."""
         ...
 
     def peaks(self) -> Peaks:
@@ -124,6 +136,11 @@ class SubprocessWorker:
         reply = self._ask("round", seconds=seconds, lead_in_s=lead_in_s)
         return Round(**{**reply, "energy": tuple(reply["energy"]) if reply["energy"] else None})
 
+    def transfers(self, seconds: float) -> Transfers | None:
+        """Time copies to and from the device. Raises UnavailableError if the worker dies."""
+        reply = self._ask("transfers", seconds=seconds)
+        return Transfers(**reply) if reply else None
+
     def peaks(self) -> Peaks:
         """Return the peak memory so far. Raises UnavailableError if the worker dies."""
         reply = self._ask("memory")
@@ -180,7 +197,9 @@ class RecordedWorker:
         waited_ns: int | None = None,
         energy: tuple[Reading, Reading] | None = None,
         dropped: int = 0,
+        transfers: Transfers | None = None,
     ) -> None:
+        self._transfers = transfers
         self._dropped = dropped
         self._energy = energy
         self._waited_ns = waited_ns
@@ -219,6 +238,11 @@ class RecordedWorker:
             energy=self._energy,
             dropped=self._dropped,
         )
+
+    def transfers(self, seconds: float) -> Transfers | None:
+        """Return the recorded copies."""
+        self.calls.append("transfers")
+        return self._transfers
 
     def peaks(self) -> Peaks:
         """Return the recorded peaks."""

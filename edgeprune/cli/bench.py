@@ -97,6 +97,12 @@ def bench(
     duration: Annotated[
         float | None, typer.Option(metavar="S", help="Of the load, with sustained.")
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Also time decoding, resizing and normalising of these images."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Also write the JSON document here."),
@@ -160,6 +166,7 @@ def bench(
                 scenario=scenario,
                 period_s=period / 1000 if period is not None else None,
                 duration_s=duration,
+                images=images,
                 seed=seed,
                 # A bar that redraws by itself would compete with what is measured.
                 progress=TerminalProgress(live=False),

@@ -29,10 +29,12 @@ from edgeprune.schema.benchmarking import (
     Latency,
     Measurement,
     Memory,
+    PreprocessingTimes,
     RawCalls,
     Saturation,
     Sustained,
     ThroughputPoint,
+    TransferTimes,
 )
 from edgeprune.schema.document import (
     Document,
@@ -99,6 +101,7 @@ __all__ = [
     "Memory",
     "NamedAccuracy",
     "Parity",
+    "PreprocessingTimes",
     "PrunePlan",
     "PruneResult",
     "PruneSeconds",
@@ -109,6 +112,7 @@ __all__ = [
     "SplitFacts",
     "Sustained",
     "ThroughputPoint",
+    "TransferTimes",
     "Width",
     "parse_document",
     "read_document",

@@ -54,6 +54,26 @@ class EstimatedLayer(Facts):
     bound: Literal["compute", "memory", "launch"]
 
 
+class TransferTimes(Facts):
+    """Medians, in ms, of copying a batch of images to the device and its results back."""
+
+    to_device: float
+    to_host: float
+
+
+class PreprocessingTimes(Facts):
+    """Medians over images, in ms per image on one CPU thread; ``total`` is that of all three.
+
+    ``normalise`` is 0 where the model does it itself.
+    """
+
+    decode: float
+    resize: float
+    normalise: float
+    total: float
+    images: int
+
+
 class Sustained(Facts):
     """Images per second in each window of a long load.
 
@@ -122,6 +142,8 @@ class Measurement(Facts):
     stopped_by: Literal["precision", "max_time", "min_time", "duration"] | None = None
     dropped: int | None = None
     sustained: Sustained | None = None
+    transfer_ms: TransferTimes | None = None
+    preprocessing_ms: PreprocessingTimes | None = None
     waiting_share: float | None = None
     fingerprint: str | None = None
     raw: RawCalls | None = None

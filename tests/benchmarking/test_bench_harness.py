@@ -9,7 +9,7 @@ from onnx_files import write_mlp
 from edgeprune.benchmarking import Candidate, bench
 from edgeprune.benchmarking.harness import check_settings
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
-from edgeprune.benchmarking.workers import Peaks, RecordedWorker
+from edgeprune.benchmarking.workers import Peaks, RecordedWorker, Transfers
 from edgeprune.environment import available_cores
 from edgeprune.errors import ModelError, UsageError
 from edgeprune.schema import BenchResult, parse_document
@@ -137,6 +137,18 @@ def test_warnings_are_honest(files: tuple[str, str]) -> None:
     assert "--precision-target" not in found
     late = next(line for line in run() if "--precision-target" in line)
     assert late.startswith("dense, batch 1: after --max-time the median is known to ")
+
+
+def test_copies_to_the_device_are_apart_from_the_calls(files: tuple[str, str]) -> None:
+    def on_a_device(job: Job) -> RecordedWorker:
+        copies = Transfers([MS, 3 * MS, 2 * MS], [MS // 2]) if job.name == "half" else None
+        return RecordedWorker([[2 * MS] * 7], transfers=copies)
+
+    dense, half = bench(list(files), threads=1, start=on_a_device).measurements
+    assert dense.transfer_ms is None
+    assert half.transfer_ms is not None
+    assert (half.transfer_ms.to_device, half.transfer_ms.to_host) == (2.0, 0.5)
+    assert half.latency_ms.p50 == 2.0
 
 
 def test_a_starved_process_is_marked(files: tuple[str, str]) -> None:

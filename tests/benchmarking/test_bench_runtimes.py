@@ -46,8 +46,9 @@ class RecordedSession:
 
     def io_binding(self) -> Any:
         return SimpleNamespace(
-            bind_ortvalue_input=lambda name, value: self._log.append(("input", name, *value)),
+            bind_ortvalue_input=lambda name, value: self._log.append(("input", name, *value.place)),
             bind_output=lambda name, device: self._log.append(("output", name, device)),
+            copy_outputs_to_cpu=lambda: self._log.append("copy back"),
             synchronize_outputs=lambda: self._log.append("wait"),
         )
 
@@ -75,7 +76,10 @@ class RecordedRuntime:
         self.config: dict[str, str] = {}
         self.asked: Any = None
         self.OrtValue = SimpleNamespace(
-            ortvalue_from_numpy=lambda images, device, index: (images.shape, device, index)
+            ortvalue_from_numpy=lambda images, device, index: SimpleNamespace(
+                place=(images.shape, device, index),
+                update_inplace=lambda again: self.log.append(("copy", again.shape)),
+            )
         )
 
     def set_default_logger_severity(self, level: int) -> None:
@@ -104,6 +108,11 @@ def test_on_a_gpu_data_stays_there_and_no_node_may_leave(provider: str) -> None:
     assert runtime.log == [*bound, "run", "wait"]
     session.run()
     assert runtime.log[4:] == ["run", "wait"]
+    copies = session.transfers()
+    assert copies is not None
+    for copy in copies:
+        copy()
+    assert runtime.log[6:] == [("copy", (2, 3, 8, 8)), "copy back"]
 
 
 def test_a_provider_that_was_replaced_by_the_cpu_is_noticed() -> None:

@@ -10,8 +10,9 @@ process that plans a bench can read the other two:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What is known of a model once it is loaded; None where its file does not say."""
+    """What is known of a model once it is loaded; None where its file does not say.
+
+    ``preprocess`` has the fields of :class:`edgeprune.images.Preprocess`, and ``pixels`` where the
+    model normalises images itself.
+    """
 
     img_size: int
     precision: str
@@ -47,6 +52,7 @@ class Loaded:
     params: int | None = None
     weights_bytes: int | None = None
     fingerprint: str | None = None
+    preprocess: dict[str, Any] | None = None
 
 
 class Session(Protocol):
@@ -63,6 +69,15 @@ class Session(Protocol):
 
     def device_peak_bytes(self) -> int | None:
         """Return the peak memory on the device, None on the CPU."""
+        ...
+
+
+@runtime_checkable
+class Transferring(Protocol):
+    """A session whose device has memory of its own, where the data of :meth:`Session.run` lie."""
+
+    def transfers(self) -> tuple[Callable[[], object], Callable[[], object]] | None:
+        """Return what copies a batch to the device, and its result back; None on the CPU."""
         ...
 
 

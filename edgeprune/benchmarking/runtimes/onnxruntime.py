@@ -29,16 +29,24 @@ class OnnxSession:
     def __init__(self, onnxruntime: Any, session: Any, job: Job) -> None:
         self.loaded = _inspect(session, job)
         self._device = job.device
+        self._transfers: tuple[Callable[[], object], Callable[[], object]] | None = None
         images = _images(session.get_inputs()[0].type, job, self.loaded.img_size)
         name = session.get_inputs()[0].name
         if job.device == "cpu":
             self._call: Callable[[], object] = partial(session.run, None, {name: images})
         else:
-            self._call = _bound(onnxruntime, session, name, images, job.device)
+            binding = session.io_binding()
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(images, job.device, 0)
+            self._call = _bound(session, binding, name, value, job.device)
+            self._transfers = partial(value.update_inplace, images), binding.copy_outputs_to_cpu
 
     def run(self) -> None:
         """Run one batch."""
         self._call()
+
+    def transfers(self) -> tuple[Callable[[], object], Callable[[], object]] | None:
+        """Return what copies the images to the device, and the outputs of the last run back."""
+        return self._transfers
 
     def device_peak_bytes(self) -> int | None:
         """Return what the process holds on the device: ONNX Runtime gives nothing back to it."""
@@ -115,12 +123,9 @@ def session_options(onnxruntime: Any, job: Job) -> Any:
     return options
 
 
-def _bound(
-    onnxruntime: Any, session: Any, name: str, images: np.ndarray[Any, Any], device: str
-) -> Callable[[], None]:
+def _bound(session: Any, binding: Any, name: str, images: Any, device: str) -> Callable[[], None]:
     """Return a call that runs on data which stays on the device, and waits for the end."""
-    binding = session.io_binding()
-    binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(images, device, 0))
+    binding.bind_ortvalue_input(name, images)
     for output in session.get_outputs():
         binding.bind_output(output.name, device)
 
@@ -164,6 +169,7 @@ def _inspect(session: Any, job: Job) -> Loaded:
         macs=_count(metadata, "edgeprune.macs"),
         params=_count(metadata, "edgeprune.params"),
         fingerprint=metadata.get("edgeprune.fingerprint") or None,
+        preprocess=_preprocess(metadata, pixels=inputs[0].type == PIXELS),
     )
 
 
@@ -179,6 +185,14 @@ def _img_size(shape: list[Any], metadata: dict[str, str], name: str) -> int:
             f"{name!r} takes images of any size and its metadata name none",
             hint="export it with a fixed image size",
         ) from None
+
+
+def _preprocess(metadata: dict[str, str], *, pixels: bool) -> dict[str, Any] | None:
+    try:
+        found = json.loads(metadata["edgeprune.preprocess"])
+    except (KeyError, ValueError):
+        return None
+    return {**found, "pixels": pixels} if isinstance(found, dict) else None
 
 
 def _count(metadata: dict[str, str], key: str) -> int | None:

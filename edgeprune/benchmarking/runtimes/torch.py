@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,22 @@ class TorchSession:
             self.module(self._images)
         if self._images.is_cuda:
             torch.cuda.synchronize()
+
+    def transfers(self) -> tuple[Callable[[], object], Callable[[], object]] | None:
+        """Return what copies the images to the device, and the outputs back; None on the CPU."""
+        if not self._images.is_cuda:
+            return None
+        import torch
+
+        images = self._images.cpu()
+        with torch.inference_mode():
+            outputs = self.module(self._images)
+
+        def to_device() -> None:
+            images.to(self._images.device)
+            torch.cuda.synchronize()
+
+        return to_device, outputs.cpu
 
     def device_peak_bytes(self) -> int | None:
         """Return the most memory that torch has held on the device; None on the CPU."""
@@ -77,6 +95,7 @@ def prepare(job: Job) -> TorchSession:
         params=model.record.pruned.params,
         weights_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
         fingerprint=model.record.weights_sha256 or None,
+        preprocess=dataclasses.asdict(model.preprocess),
     )
     return TorchSession(module, torch.from_numpy(images).to(job.device), loaded)
 
