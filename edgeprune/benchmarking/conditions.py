@@ -67,8 +67,10 @@ def between(before: Snapshot, after: Snapshot) -> dict[str, Any]:
     }
 
 
-def warnings(found: dict[str, Any]) -> list[str]:
+def warnings(found: dict[str, Any] | None) -> list[str]:
     """Return what happened that makes latencies unreliable, one sentence each."""
+    if found is None:
+        return []
     texts = []
     if (found["other_busy_cores"] or 0) > BUSY_CORES:
         texts.append(f"other programs used {found['other_busy_cores']:.1f} cores meanwhile")

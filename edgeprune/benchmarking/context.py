@@ -66,9 +66,9 @@ def warnings(environment: dict[str, Any]) -> list[str]:
         found.append(f"{busy:.1f} cores were busy before the start: other programs were running")
     if environment["governor"] == "powersave":
         found.append("the CPU's governor is powersave: its clock may be lowered at any time")
-    if environment["power_mode"] in SLOW_MODES:
+    if environment.get("power_mode") in SLOW_MODES:
         found.append(f"the power mode is {environment['power_mode']}: clocks are held down")
-    if environment["on_battery"]:
+    if environment.get("on_battery"):
         found.append("it runs on battery: clocks may be held down")
     threads, cores = environment["threads"], environment["available_cores"]
     if threads > cores:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.benchmarking import conditions, context, results, runtimes, scenarios
+from edgeprune.benchmarking import context, results, runtimes, scenarios
 from edgeprune.benchmarking.candidates import Candidate, find, loadable
 from edgeprune.benchmarking.conditions import Watch
 from edgeprune.benchmarking.energy import metered
@@ -91,15 +91,10 @@ def bench(
     target = resolve_device(device)
     threads = check_settings(batches, threads)
     rule = StopRule.of(min_time_s, max_time_s, precision_target)
-    if not candidates:
-        raise UsageError("there is no model to measure")
-    wanted = [_candidate(entry, dense) for entry in candidates]
-    if baseline is not None:
-        wanted = _with_baseline(_candidate(baseline, dense), wanted)
+    wanted = gather(candidates, baseline, dense)
     pictures = _images(images) if images is not None else []
     sources = find(wanted, module.FORMAT, runtime)
     environment = context.describe(threads, module.PACKAGES)
-    environment["warnings"] = context.warnings(environment)
     with loadable(sources, module.FORMAT, progress) as ready, metered(target) as energy:
         environment["energy"] = energy.facts
         watch = Watch()
@@ -121,7 +116,6 @@ def bench(
         environment["during"] = watch.facts()
     if pictures:
         _add_preprocessing(outcome, pictures)
-    environment["warnings"] += conditions.warnings(environment["during"])
     return results.summarise(
         outcome.measured,
         baseline=setup.baseline,
@@ -133,6 +127,24 @@ def bench(
         saturation=outcome.saturation,
         notes=outcome.warnings,
     )
+
+
+def gather(
+    candidates: Sequence[Candidate | str | Path],
+    baseline: Candidate | str | Path | None,
+    dense: DenseOptions | None,
+) -> list[Candidate]:
+    """Return all that is to be measured, the baseline first.
+
+    Raises:
+        UsageError: if there is no model, or none but the baseline.
+    """
+    if not candidates:
+        raise UsageError("there is no model to measure")
+    wanted = [_candidate(entry, dense) for entry in candidates]
+    if baseline is not None:
+        wanted = _with_baseline(_candidate(baseline, dense), wanted)
+    return wanted
 
 
 def _images(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.benchmarking import stats
+from edgeprune.benchmarking import conditions, context, stats
 from edgeprune.benchmarking.candidates import Source
 from edgeprune.benchmarking.raw import pack
 from edgeprune.benchmarking.rounds import NS_PER_MS, Recording
@@ -69,11 +69,12 @@ def summarise(
 
     ``notes`` are further warnings, ``facts`` further fields of the document.
     """
-    warnings = [*environment["warnings"], *notes]
+    machine = context.warnings(environment) + conditions.warnings(environment.get("during"))
+    warnings = [*machine, *notes]
     for entry in measured:
         warnings += _warnings(entry)
     return BenchResult(
-        environment=environment,
+        environment={**environment, "warnings": machine},
         measurements=[_measurement(entry, seed) for entry in measured],
         comparisons=_comparisons(measured, baseline, seed),
         warnings=warnings,
