@@ -122,8 +122,15 @@ def bench(
     if estimate:
         if threads is not None:
             raise UsageError("--threads is for measurements; an estimate has those it is made for")
-        if scenario != SCENARIO or period is not None or duration is not None:
-            raise UsageError(f"scenarios are measured; an estimate is of {SCENARIO}")
+        measured = {
+            "scenario": scenario != SCENARIO,
+            "period": period is not None,
+            "duration": duration is not None,
+            "images": images is not None,
+            "max-time": max_time is not None,
+        }
+        for name in [name for name, given in measured.items() if given]:
+            raise UsageError(f"--{name} is for measurements; an estimate is of one call")
     else:
         from edgeprune.benchmarking import runtimes
         from edgeprune.benchmarking.stopping import parse_precision

@@ -6,14 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
+import torch
 from onnx_files import write_mlp
+from torch import nn
 
 from edgeprune.benchmarking import runtimes
 from edgeprune.benchmarking.runtimes import onnxruntime_tensorrt
-from edgeprune.benchmarking.runtimes.base import Job
+from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.runtimes.onnxruntime import start
+from edgeprune.benchmarking.runtimes.torch import TorchSession
+from edgeprune.benchmarking.runtimes.torch_compile import compile_session
 from edgeprune.benchmarking.workers import SubprocessWorker
 from edgeprune.errors import ModelError, UnavailableError, UsageError
 
@@ -166,20 +169,31 @@ def test_tensorrt_in_onnxruntime_is_not_replaced_by_anything(tmp_path: Path) -> 
         worker.load()
 
 
+class Branching(nn.Module):
+    """Looks at its numbers, which no graph can."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if bool(x.sum() > 0) else x - 1
+
+
+def session_of(module: nn.Module) -> TorchSession:
+    return TorchSession(module.eval(), torch.ones(2, 3, 4, 4), Loaded(img_size=4, precision="fp32"))
+
+
 @pytest.mark.slow
-def test_torch_compile_computes_what_eager_mode_does(tmp_path: Path) -> None:
-    import torch
-
-    from edgeprune.benchmarking.runtimes import torch as eager
-    from edgeprune.benchmarking.runtimes import torch_compile
-
-    wanted = job("vit_tiny_patch16_224", runtime="torch-compile", device="cpu", dense=DENSE)
-    compiled, plain = torch_compile.load(wanted), eager.prepare(wanted)
-    images = torch.from_numpy(np.random.default_rng(1).random((2, 3, 32, 32), np.float32))
+def test_torch_compile_computes_what_eager_mode_does() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.GELU())
+    session = session_of(net)
+    compile_session(session, "net")
+    images = torch.randn(2, 3, 4, 4)
     with torch.inference_mode():
-        found, expected = compiled.module(images), plain.module(images)
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-    assert compiled.loaded == plain.loaded
+        torch.testing.assert_close(session.module(images), net(images), atol=1e-5, rtol=1e-5)
+
+
+def test_what_cannot_be_one_graph_is_refused() -> None:
+    with pytest.raises(UnavailableError, match=r"cannot compile 'net' here: .*data-dependent"):
+        compile_session(session_of(Branching()), "net")
 
 
 def test_torch_compile_that_is_switched_off_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
