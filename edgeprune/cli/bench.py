@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeprune.cli import app, options
+from edgeprune.cli.bench_lines import draw_lines
 from edgeprune.cli.estimate_table import draw_estimates
-from edgeprune.cli.render import quiet_stdout, show
+from edgeprune.cli.render import quiet_stdout, show, warn
 from edgeprune.errors import UsageError, one_of
 from edgeprune.figures import count, significant
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32",)
 RUNTIME = "onnxruntime"
+SCENARIO = "latency"
 
 
 @app.command("bench")
@@ -39,7 +41,10 @@ def bench(
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option(help="onnxruntime (models are exported first; the default) or torch (eager)."),
+        typer.Option(
+            help="onnxruntime (models are exported first; the default), onnxruntime-tensorrt,"
+            " torch (eager), torch-compile."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or a device profile.")] = "cpu",
     estimate: Annotated[
@@ -50,7 +55,8 @@ def bench(
         ),
     ] = False,
     batch: Annotated[
-        list[int] | None, typer.Option(help="Batch size; repeatable. Default: 1.")
+        list[int] | None,
+        typer.Option(help="Batch size; repeatable. Default: 1; for throughput 1, 2, 4, ... 256."),
     ] = None,
     threads: Annotated[
         int | None,
@@ -66,6 +72,37 @@ def bench(
             metavar="S", help="Seconds of timed calls per model and batch size, at least."
         ),
     ] = 3.0,
+    max_time: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="And at most. Default: ten times --min-time."),
+    ] = None,
+    precision_target: Annotated[
+        str,
+        typer.Option(
+            metavar="PERCENT",
+            help="Stop between the two when the interval on every median is within this;"
+            " none stops after --min-time.",
+        ),
+    ] = "1%",
+    scenario: Annotated[
+        str,
+        typer.Option(
+            help="latency (call after call), throughput (batch sizes until it is saturated), paced"
+            " (a call every --period), sustained (load for --duration)."
+        ),
+    ] = "latency",
+    period: Annotated[
+        float | None, typer.Option(metavar="MS", help="From one request to the next, with paced.")
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(metavar="S", help="Of the load, with sustained.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Also time decoding, resizing and normalising of these images."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Also write the JSON document here."),
@@ -85,9 +122,20 @@ def bench(
     if estimate:
         if threads is not None:
             raise UsageError("--threads is for measurements; an estimate has those it is made for")
+        measured = {
+            "scenario": scenario != SCENARIO,
+            "period": period is not None,
+            "duration": duration is not None,
+            "images": images is not None,
+            "max-time": max_time is not None,
+        }
+        for name in [name for name, given in measured.items() if given]:
+            raise UsageError(f"--{name} is for measurements; an estimate is of one call")
     else:
         from edgeprune.benchmarking import runtimes
+        from edgeprune.benchmarking.stopping import parse_precision
 
+        target = parse_precision(precision_target)
         runtimes.check(runtime or RUNTIME)
         one_of(precision or PRECISIONS[0], "precision", PRECISIONS)
     with quiet_stdout():
@@ -117,15 +165,23 @@ def bench(
                 baseline=over,
                 runtime=runtime or RUNTIME,
                 device=device,
-                batches=batch or [1],
+                batches=batch,
                 threads=threads,
                 min_time_s=min_time,
+                max_time_s=max_time,
+                precision_target=target,
+                scenario=scenario,
+                period_s=period / 1000 if period is not None else None,
+                duration_s=duration,
+                images=images,
                 seed=seed,
                 # A bar that redraws by itself would compete with what is measured.
                 progress=TerminalProgress(live=False),
             )
         if output is not None:
             write_text(output, result.to_json())
+    if not estimate:
+        warn(result.warnings)
     show(result, json_, lambda console: (draw_estimates if estimate else _table)(console, result))
 
 
@@ -146,12 +202,19 @@ def _table(console: Console, result: BenchResult) -> None:
     headers = ("batch", "p50\nms", "p95\nms", "img/s", "peak\nMB", "MACs", "fewer\nMACs")
     for header in (*headers, "faster\n[95 %]"):
         table.add_column(header, justify="right", no_wrap=True)
+    energy = any(row.energy_mj is not None for row in result.measurements)
+    if energy:
+        table.add_column("mJ per\nimage", justify="right", no_wrap=True)
     compared = {(row.model, row.batch): row for row in result.comparisons}
     for row in result.measurements:
-        table.add_row(*_cells(row, compared.get((row.model, row.batch))))
+        cells = _cells(row, compared.get((row.model, row.batch)))
+        table.add_row(*cells, *([_energy(row)] if energy else []))
     console.print(table)
-    for warning in result.warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False)
+    draw_lines(console, result)
+
+
+def _energy(row: Measurement) -> str:
+    return significant(row.energy_mj) if row.energy_mj is not None else "-"
 
 
 def _cells(row: Measurement, comparison: Comparison | None) -> tuple[str, ...]:
