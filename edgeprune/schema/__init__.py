@@ -37,8 +37,17 @@ from edgeprune.schema.document import (
     parse_document,
     read_document,
 )
+from edgeprune.schema.engines import (
+    BatchProfile,
+    EngineFacts,
+    EngineRecord,
+    EngineSource,
+    EngineTensor,
+    Flavour,
+)
 from edgeprune.schema.exporting import (
     DomainParity,
+    EngineSummary,
     ExportedFile,
     ExportResult,
     ExternalData,
@@ -65,6 +74,7 @@ from edgeprune.schema.training import (
 
 __all__ = [
     "ArtifactRecord",
+    "BatchProfile",
     "BenchResult",
     "CheckResult",
     "Comparison",
@@ -75,6 +85,11 @@ __all__ = [
     "DomainAccuracy",
     "DomainParity",
     "Drop",
+    "EngineFacts",
+    "EngineRecord",
+    "EngineSource",
+    "EngineSummary",
+    "EngineTensor",
     "EstimatedLayer",
     "EvalResult",
     "ExportResult",
@@ -84,6 +99,7 @@ __all__ = [
     "Finding",
     "FinetuneResult",
     "FinetuneSeconds",
+    "Flavour",
     "HistoryPoint",
     "Int8Facts",
     "KeptLayer",
