@@ -11,7 +11,7 @@ from edgeprune.engines.builders.base import Built, Found, Request
 from edgeprune.errors import EngineError, UnavailableError
 from edgeprune.files import explain_os_errors, output_file
 
-ATTENTION_HINT = "--opset 18 to 22 write attention as operators that every TensorRT takes"
+ATTENTION_HINT = "--opset 18 to 22 write attention as the operators that it consists of"
 TOO_LOOSE = (
     "TensorRT {version} has no strongly typed networks: it may lower what the ONNX file keeps in"
     " fp32; compare accuracies on the device"

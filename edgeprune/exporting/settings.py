@@ -107,8 +107,8 @@ class ExportSettings:
         engine.profile(self.batch)
         if self.opset >= ATTENTION_OPSET:
             raise UsageError(
-                f"ONNX opset {self.opset} writes attention as one operator, which TensorRT refuses"
-                " as exported here, in every precision",
+                f"ONNX opset {self.opset} writes attention as one operator, which TensorRT refuses:"
+                " in fp16 always, since softmax stays in fp32, else at head sizes such as 64",
                 hint=f"--opset {OPSETS[0]} to {ATTENTION_OPSET - 1} build",
             )
         if "int8" in self.precisions and self.int8.runtime != "tensorrt":
