@@ -85,7 +85,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
 
     try:
         trt = importlib.import_module(asked["module"])
-    except Exception as error:  # a library that is missing or broken: ImportError, OSError, ...
+    except Exception as error:  # ImportError, OSError, and what else a broken library raises
         reason = " ".join(str(error).split())[:200]
         raise errors.UnavailableError(
             f"the Python module {asked['module']!r} does not load: {reason}"

@@ -1,11 +1,4 @@
-"""An engine that is loaded, behind TensorRT's documented API of 8.5 and newer.
-
-Nothing in this file has been run on a GPU by this project: tests run it against stand-ins of
-TensorRT and of the GPU.
-
-References:
-    NVIDIA TensorRT Python API: IRuntime, ICudaEngine, IExecutionContext.
-"""
+"""Asking an engine for logits, whatever form it wants its images in."""
 
 from __future__ import annotations
 
@@ -17,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.engines import api
 from edgeprune.engines.files import NAMES, Here, misfit, read_record
 from edgeprune.engines.gpu import Array, Gpu, TorchGpu
+from edgeprune.engines.loaded import LoadedEngine
 from edgeprune.environment import version_of
-from edgeprune.errors import EngineError, UnavailableError, UsageError
+from edgeprune.errors import UnavailableError, UsageError
 from edgeprune.onnx_runner import decoded
 from edgeprune.schema import EngineRecord
 
@@ -32,7 +25,7 @@ GET = {
 
 
 class EngineRunner:
-    """An engine with an execution context, and buffers for one batch size at a time.
+    """An engine that fits this machine, with buffers for one batch size at a time.
 
     Attributes:
         record: what is known of the engine.
@@ -45,33 +38,11 @@ class EngineRunner:
             UnavailableError: if it does not fit this machine, or TensorRT does not load it.
             EngineError: if it has other inputs or outputs than its record says.
         """
+        _refuse_misfit(path, record, Here({record.built.flavour: str(trt.__version__)}, gpu.sm))
         self.record = record
         self._gpu = gpu
-        here = Here({record.built.flavour: str(trt.__version__)}, gpu.sm)
-        _refuse_misfit(path, record, here)
-        self._log = api.logger(trt)
-        # The runtime has to live as long as its engine.
-        self._runtime = trt.Runtime(self._log)
-        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
-        if self._engine is None:
-            raise UnavailableError(f"TensorRT does not load {str(path)!r}: {self._reason()}")
-        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         told = {tensor.mode: tensor.name for tensor in record.tensors}
-        if sorted(names) != sorted(told.values()):
-            raise EngineError(
-                f"{str(path)!r} has the inputs and outputs {', '.join(names)};"
-                f" {', '.join(told.values())} were expected"
-            )
-        self._input, self._output = told["input"], told["output"]
-        self._types = {
-            name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names
-        }
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise UnavailableError(
-                f"there is not enough memory on the GPU to run {str(path)!r}: {self._reason()}"
-            )
-        self._buffers: tuple[Any, Any] | None = None
+        self._engine = LoadedEngine(path.read_bytes(), (told["input"], told["output"]), trt, gpu)
 
     @property
     def batch(self) -> int | None:
@@ -97,21 +68,11 @@ class EngineRunner:
                 f"a batch of {len(images)} is not accepted by {self.record.file!r};"
                 f" {profile.min} {accepted}"
             )
-        fed = self._converted(images)
-        if not self._context.set_input_shape(self._input, fed.shape):
-            raise EngineError(f"the engine does not take images of shape {fed.shape}")
-        shape = tuple(self._context.get_tensor_shape(self._output))
-        outputs = self._gpu.upload(np.zeros(shape, self._types[self._output]))
-        self._buffers = (self._gpu.upload(fed), outputs)
-        for name, buffer in zip((self._input, self._output), self._buffers, strict=True):
-            if not self._context.set_tensor_address(name, self._gpu.address(buffer)):
-                raise EngineError(f"TensorRT does not take the buffer of {name!r}")
+        self._engine.feed(self._converted(images))
 
     def run(self) -> None:
         """Run the batch that was prepared, and wait for the end. Raises EngineError."""
-        if not self._context.execute_async_v3(self._gpu.stream):
-            raise EngineError(f"the engine failed to run: {self._reason()}")
-        self._gpu.synchronize()
+        self._engine.run()
 
     def logits(self, images: Array) -> Array:
         """Return fp32 logits ``(n, classes)`` of normalised images ``(n, 3, size, size)``."""
@@ -123,8 +84,7 @@ class EngineRunner:
         for start in range(0, len(filled), size):
             self.prepare(filled[start : start + size])
             self.run()
-            assert self._buffers is not None  # prepared above
-            parts.append(self._gpu.download(self._buffers[1]))
+            parts.append(self._engine.result())
         found: Array = np.concatenate(parts)[: len(images)].astype(np.float32)
         return found
 
@@ -136,10 +96,7 @@ class EngineRunner:
         if self.takes_pixels:
             facts = self.record.preprocess
             return decoded(images, facts["mean"], facts["std"])
-        return images.astype(self._types[self._input])
-
-    def _reason(self) -> str:
-        return (api.errors(self._log) or ["it gives no reason"])[0][:300]
+        return images
 
 
 def open_engine(path: Path) -> EngineRunner:
@@ -151,14 +108,16 @@ def open_engine(path: Path) -> EngineRunner:
     """
     record = read_record(path)
     _refuse_misfit(path, record, Here(installed(), None))
-    gpu = TorchGpu()
+    return EngineRunner(path, record, load(record.built.flavour), TorchGpu())
+
+
+def load(flavour: str) -> Any:
+    """Return the Python module of TensorRT. Raises UnavailableError if it does not load."""
     try:
-        trt = importlib.import_module(record.built.flavour)
-    except Exception as error:
-        raise UnavailableError(
-            f"{NAMES[record.built.flavour]} does not load: {' '.join(str(error).split())[:200]}"
-        ) from error
-    return EngineRunner(path, record, trt, gpu)
+        return importlib.import_module(flavour)
+    except Exception as error:  # ImportError, OSError, and what else a broken library raises
+        reason = " ".join(str(error).split())[:200]
+        raise UnavailableError(f"{NAMES[flavour]} does not load: {reason}") from error
 
 
 def installed() -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 import onnx.parser
 import pytest
-from stand_ins import Refusal, StandIn
+from engine_stand_ins import Refusal, StandIn
 
 from edgeprune.engines.build import build, probe
 from edgeprune.engines.builders.base import Request

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stand_ins import record
+from engine_stand_ins import record
 
 from edgeprune.engines.architecture import jetsons, parse
 from edgeprune.engines.files import Here, misfit, read_record, record_path

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from stand_ins import RecordedGpu, StandIn, record
+from engine_stand_ins import RecordedGpu, StandIn, record
 
 from edgeprune.benchmarking.candidates import Candidate, find
 from edgeprune.benchmarking.runtimes import tensorrt as runtime
@@ -47,8 +47,8 @@ def test_a_bench_session_uploads_once_and_waits_for_every_run(tmp_path: Path) ->
     for _ in range(3):
         session.run()
     assert gpu.calls == [
-        "upload (2, 3) float32",
         "upload (2, 3, 8, 8) float32",
+        "upload (2, 3) float32",
         *["synchronize"] * 4,
     ]
     assert trt.runs == [gpu.stream] * 4
@@ -71,13 +71,11 @@ def test_logits_of_any_number_of_images(tmp_path: Path, count: int) -> None:
 
 
 def test_images_take_the_form_that_the_engine_wants(tmp_path: Path) -> None:
-    half = StandIn(types={"images": np.float16, "logits": np.float16})
+    half = StandIn(types=(np.float16, np.float16))
     gpu = RecordedGpu()
     assert _runner(tmp_path, half, gpu).logits(_images(2)).dtype == np.float32
     assert "upload (2, 3, 8, 8) float16" in gpu.calls
-    pixels = StandIn(
-        types={"images": np.uint8, "logits": np.float32}, compute=lambda x: x.mean((1, 2))
-    )
+    pixels = StandIn(types=(np.uint8, np.float32), compute=lambda x: x.mean((1, 2)))
     known = record().model_copy(update={"input": "uint8", "layout": "NHWC"})
     gpu = RecordedGpu()
     runner = _runner(tmp_path, pixels, gpu, known)

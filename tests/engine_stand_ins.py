@@ -134,7 +134,7 @@ class Context:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shape = shape
-        return name == "images"
+        return name == self.trt.names[0]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return (self.shape[0], self.trt.classes)
@@ -149,7 +149,8 @@ class Context:
             return False
         memory = self.trt.memory
         assert memory is not None
-        memory[self.addresses["logits"]][:] = self.trt.compute(memory[self.addresses["images"]])
+        given, taken = (self.addresses[name] for name in self.trt.names)
+        memory[taken][:] = self.trt.compute(memory[given])
         return True
 
 
@@ -160,10 +161,10 @@ class Engine:
         self.trt = trt
 
     def get_tensor_name(self, index: int) -> str:
-        return ("images", "logits")[index]
+        return self.trt.names[index]
 
     def get_tensor_dtype(self, name: str) -> Any:
-        return self.trt.types[name]
+        return self.trt.types[self.trt.names.index(name)]
 
     def create_execution_context(self) -> Context:
         return Context(self.trt)
@@ -185,9 +186,8 @@ class StandIn:
     fails_to_run: bool = False
     classes: int = 3
     compute: Callable[[Array], Array] = lambda images: images.mean((2, 3))
-    types: dict[str, Any] = field(
-        default_factory=lambda: dict.fromkeys(("images", "logits"), np.float32)
-    )
+    names: tuple[str, str] = ("images", "logits")
+    types: tuple[Any, Any] = (np.float32, np.float32)
     memory: dict[int, Array] | None = None
     builders: list[Builder] = field(default_factory=list)
     runs: list[int] = field(default_factory=list)
