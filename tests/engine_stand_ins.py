@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import enum
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -247,6 +249,15 @@ class RecordedGpu:
 
     def peak_bytes(self) -> int | None:
         return sum(array.nbytes for array in self.memory.values())
+
+
+def install_trtexec(folder: Path, version: str) -> Path:
+    """Put a program into ``folder`` that answers as trtexec of TensorRT 8.6, 10.3 or 11.1."""
+    folder.mkdir(exist_ok=True)
+    program = folder / f"trtexec-{version}"
+    shutil.copy(Path(__file__).with_name("trtexec_stand_in.py"), program)
+    program.chmod(0o755)
+    return program
 
 
 def record(**changes: Any) -> EngineRecord:

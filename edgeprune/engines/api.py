@@ -16,6 +16,10 @@ from edgeprune.errors import EngineError, UnavailableError
 
 # The first whose ONNX parser knows LayerNormalization.
 OLDEST = (8, 6)
+TOO_OLD = (
+    "TensorRT {version} is too old for transformers: its ONNX parser has no LayerNormalization;"
+    " 8.6 and newer are supported"
+)
 
 # Where networks are not strongly typed, a precision in the graph is used only if its flag is set.
 FLAGS = {"fp32": (), "fp16": ("FP16",), "int8": ("INT8",)}
@@ -24,14 +28,15 @@ FLAGS = {"fp32": (), "fp16": ("FP16",), "int8": ("INT8",)}
 def check_version(trt: Any) -> str:
     """Return the version. Raises UnavailableError if it is too old."""
     version = str(trt.__version__)
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     # TensorRT-RTX counts from 1; it has come after TensorRT 10.
-    if numbers < OLDEST and not hasattr(trt, "ComputeCapability"):
-        raise UnavailableError(
-            f"TensorRT {version} is too old for transformers: its ONNX parser has no"
-            f" LayerNormalization; {'.'.join(map(str, OLDEST))} and newer are supported"
-        )
+    if is_too_old(version) and not hasattr(trt, "ComputeCapability"):
+        raise UnavailableError(TOO_OLD.format(version=version))
     return version
+
+
+def is_too_old(version: str) -> bool:
+    """Whether a version of TensorRT is older than the first that can build transformers."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST
 
 
 def architectures(trt: Any) -> tuple[str, ...]:

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_stand_ins import install_trtexec
 
 from edgeprune.engines.builders import trtexec
 from edgeprune.engines.builders.base import Request
 from edgeprune.engines.choose import choose
 from edgeprune.engines.settings import EngineSettings
 from edgeprune.errors import EngineError, UnavailableError, UsageError
-
-SCRIPT = Path(__file__).with_name("trtexec_stand_in.py")
-
-
-def _install(folder: Path, version: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    program = folder / f"trtexec-{version}"
-    shutil.copy(SCRIPT, program)
-    program.chmod(0o755)
-    return program
 
 
 def _request(folder: Path, name: str = "model.onnx", **changes: Any) -> Request:
@@ -59,7 +49,7 @@ def test_only_options_that_the_version_knows(
     options: list[str],
     typed: bool,
 ) -> None:
-    monkeypatch.setenv("TRTEXEC", str(_install(tmp_path / "bin", version)))
+    monkeypatch.setenv("TRTEXEC", str(install_trtexec(tmp_path / "bin", version)))
     found = trtexec.find()
     assert found.version == full
     request = _request(tmp_path, precision=precision, workspace_mb=512.0, timing_cache="t.cache")
@@ -87,7 +77,7 @@ def test_only_options_that_the_version_knows(
 def test_what_is_refused_reads_as_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TRTEXEC", str(_install(tmp_path / "bin", "10.3")))
+    monkeypatch.setenv("TRTEXEC", str(install_trtexec(tmp_path / "bin", "10.3")))
     found = trtexec.find()
     with pytest.raises(EngineError) as caught:
         trtexec.build(found, _request(tmp_path, "det.onnx"))
@@ -105,7 +95,7 @@ def test_it_is_found_by_variable_or_path(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("TRTEXEC", raising=False)
     monkeypatch.setattr(trtexec, "PLACES", ())
     assert "there is no trtexec on the PATH" in trtexec.find().missing
-    program = _install(tmp_path / "bin", "8.6")
+    program = install_trtexec(tmp_path / "bin", "8.6")
     link = program.with_name("trtexec")
     link.write_text(f'#!/bin/sh\nexec "{program}" "$@"\n')
     link.chmod(0o755)
@@ -115,6 +105,8 @@ def test_it_is_found_by_variable_or_path(tmp_path: Path, monkeypatch: pytest.Mon
     assert trtexec.find().missing.endswith("gone' is no program")
     monkeypatch.setenv("TRTEXEC", "/bin/true")
     assert trtexec.find().missing == "'/bin/true' does not answer as trtexec does"
+    monkeypatch.setenv("TRTEXEC", str(install_trtexec(tmp_path / "bin", "8.5")))
+    assert trtexec.find().missing.startswith("TensorRT 8.5.2 is too old for transformers")
     monkeypatch.setattr(trtexec, "PLACES", (str(program),))
     monkeypatch.delenv("TRTEXEC")
     link.unlink()
@@ -138,14 +130,14 @@ def test_a_builder_is_asked_for_or_the_first_that_works(
     for part in ("tensorrt: the Python module 'tensorrt' is", "trtexec: TRTEXEC", "tensorrt-rtx: "):
         assert part in str(error.value)
     assert error.value.hint == "pip install 'edgeprune[tensorrt]'"
-    monkeypatch.setenv("TRTEXEC", str(_install(tmp_path / "bin", "10.3")))
+    monkeypatch.setenv("TRTEXEC", str(install_trtexec(tmp_path / "bin", "10.3")))
     found = choose(EngineSettings())
     assert found.builder.NAME == "trtexec"
     assert found.why.startswith("the first that works here; tensorrt: the Python module")
 
 
 def test_a_gpu_that_is_not_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRTEXEC", str(_install(tmp_path / "bin", "10.3")))
+    monkeypatch.setenv("TRTEXEC", str(install_trtexec(tmp_path / "bin", "10.3")))
     monkeypatch.setattr("edgeprune.engines.architecture.local", lambda: "8.7")
     assert choose(EngineSettings(builder="trtexec")).sm == "8.7"
     assert choose(EngineSettings(builder="trtexec", sm="87")).sm == "8.7"

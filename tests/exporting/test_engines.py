@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
-from engine_stand_ins import RecordedGpu, StandIn
-from engines.test_trtexec_builder import SCRIPT
+from engine_stand_ins import RecordedGpu, StandIn, install_trtexec
 from models import SMALL, made_small
+from onnxscript import ir
 
 from edgeprune.engines.files import read_record
 from edgeprune.engines.gpu import Array
@@ -21,10 +21,11 @@ from edgeprune.exporting.onnx import trace
 from edgeprune.model import DenseOptions, Model, create, random_model
 
 SIZE = 32
+EXPORT = import_module("edgeprune.exporting.export")
 
 
 @pytest.fixture(scope="module")
-def traced() -> tuple[Model, object]:
+def traced() -> tuple[Model, ir.Model]:
     options = DenseOptions(num_classes=3, img_size=SIZE, pretrained=False)
     with made_small(SMALL, 1):
         model = random_model(create("vit_tiny_patch16_224", options).record)
@@ -32,18 +33,11 @@ def traced() -> tuple[Model, object]:
 
 
 @pytest.fixture
-def model(traced: tuple[Model, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+def model(traced: tuple[Model, ir.Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     """A model that is not traced again, on a machine whose only builder is trtexec."""
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin" / "trtexec-10.3"
-    shutil.copy(SCRIPT, program)
-    program.chmod(0o755)
-    monkeypatch.setenv("TRTEXEC", str(program))
+    monkeypatch.setenv("TRTEXEC", str(install_trtexec(tmp_path / "bin", "10.3")))
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(
-        "edgeprune.exporting.export.trace",
-        lambda *_, **__: traced[1].clone(),  # type: ignore[attr-defined]
-    )
+    monkeypatch.setattr(EXPORT, "trace", lambda *_, **__: traced[1].clone())
     return traced[0]
 
 
@@ -98,7 +92,7 @@ def test_an_engine_that_differs_is_not_kept(
 def test_one_engine_that_does_not_come_leaves_nothing(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeprune.exporting.export.file_name", lambda precision: "det.onnx")
+    monkeypatch.setattr(EXPORT, "file_name", lambda precision: "det.onnx")
     with pytest.raises(EngineError, match="refuses operator 'Det'"):
         export(model, tmp_path / "out", _settings())
     assert not (tmp_path / "out").exists()

@@ -52,9 +52,10 @@ def find() -> Found:
     options = frozenset(re.findall(r"--\w+", shown.stdout))
     if shown.returncode != 0 or "--saveEngine" not in options:
         return Found(None, missing=f"{program!r} does not answer as trtexec does", fix=fix)
-    return Found(
-        version=_version(shown.stdout) or "of unknown version", program=program, options=options
-    )
+    version = _version(shown.stdout)
+    if version is not None and api.is_too_old(version):
+        return Found(None, missing=api.TOO_OLD.format(version=version), fix=fix)
+    return Found(version=version or "unknown", program=program, options=options)
 
 
 def target(found: Found, sm: str | None, here: str | None) -> str | None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A stand-in for trtexec: answers --help and builds as version 8.6, 10.3 or 11.1 prints it.
+"""A stand-in for trtexec: answers --help and builds as version 8.5, 8.6, 10.3 or 11.1 prints it.
 
 It takes its version from its file name, such as ``trtexec-10.3``; a graph whose file name has
 ``det`` in it is refused.
@@ -16,11 +16,12 @@ COMMON = (
     " --profilingVerbosity --exportLayerInfo --noTF32 --skipInference"
 )
 OPTIONS = {
+    "8.5": f"{COMMON} --fp16 --int8 --best --buildOnly",
     "8.6": f"{COMMON} --fp16 --int8 --best",
     "10.3": f"{COMMON} --fp16 --int8 --best --stronglyTyped",
     "11.1": COMMON,
 }
-BANNERS = {"8.6": "8602", "10.3": "100300", "11.1": "110100"}
+BANNERS = {"8.5": "8502", "8.6": "8602", "10.3": "100300", "11.1": "110100"}
 REFUSED = """\
 [11/25/2026-02:00:00] [E] [TRT] ModelImporter.cpp:771: While parsing node number 38 [Det -> "y"]:
 [11/25/2026-02:00:00] [E] [TRT] ModelImporter.cpp:772: --- Begin node ---
