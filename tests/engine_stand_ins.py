@@ -14,10 +14,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
 from edgeprune.engines.gpu import Array
-from edgeprune.schema import BatchProfile, EngineFacts, EngineRecord, EngineSource, EngineTensor
+from edgeprune.schema import (
+    BatchProfile,
+    EngineFacts,
+    EnginePreprocess,
+    EngineRecord,
+    EngineSource,
+    EngineTensor,
+)
 
 # Flags of networks and of builders by version, as NVIDIA's API references list them.
 NETWORK_FLAGS = {
@@ -166,7 +171,7 @@ class Engine:
         return self.trt.names[index]
 
     def get_tensor_dtype(self, name: str) -> Any:
-        return self.trt.types[self.trt.names.index(name)]
+        return SimpleNamespace(name=self.trt.types[self.trt.names.index(name)])
 
     def create_execution_context(self) -> Context:
         return Context(self.trt)
@@ -189,7 +194,7 @@ class StandIn:
     classes: int = 3
     compute: Callable[[Array], Array] = lambda images: images.mean((2, 3))
     names: tuple[str, str] = ("images", "logits")
-    types: tuple[Any, Any] = (np.float32, np.float32)
+    types: tuple[str, str] = ("FLOAT", "FLOAT")
     memory: dict[int, Array] | None = None
     builders: list[Builder] = field(default_factory=list)
     runs: list[int] = field(default_factory=list)
@@ -217,9 +222,6 @@ class StandIn:
             return Engine(self) if self.loads else None
 
         return SimpleNamespace(deserialize_cuda_engine=load)
-
-    def nptype(self, dtype: Any) -> Any:
-        return dtype
 
 
 class RecordedGpu:
@@ -289,7 +291,10 @@ def record(**changes: Any) -> EngineRecord:
         model="vit_tiny_patch16_224",
         family="vit",
         class_names=None,
-        preprocess={"img_size": 8, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"},
+        preprocess=EnginePreprocess(
+            img_size=8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic"
+        ),
+        selection="source",
         input="fp32",
         layout="NCHW",
         macs=1000,

@@ -12,6 +12,8 @@ import json
 import re
 from typing import Any
 
+import numpy as np
+
 from edgeprune.errors import EngineError, UnavailableError
 
 # The first whose ONNX parser knows LayerNormalization.
@@ -23,6 +25,9 @@ TOO_OLD = (
 
 # Where networks are not strongly typed, a precision in the graph is used only if its flag is set.
 FLAGS = {"fp32": (), "fp16": ("FP16",), "int8": ("INT8",)}
+
+# What images and logits can be.
+NUMPY_TYPES = {"FLOAT": "float32", "HALF": "float16", "UINT8": "uint8"}
 
 
 def check_version(trt: Any) -> str:
@@ -132,6 +137,14 @@ def refusals(parser: Any, node_of: Any) -> list[tuple[str, str, str]]:
             operator, node = node_of(error.node())
         found.append((operator, node, " ".join(str(error.desc()).split())))
     return found
+
+
+def numpy_type(dtype: Any) -> np.dtype[Any]:
+    """Return numpy's type for one of TensorRT.
+
+    ``tensorrt.nptype`` of 8.6 uses names that newer versions of numpy do not have.
+    """
+    return np.dtype(NUMPY_TYPES[dtype.name])
 
 
 def layers(trt: Any, log: Any, engine: bytes) -> list[Any] | None:

@@ -1,4 +1,4 @@
-"""GPU architectures by their compute capability, written as in the device profiles: ``8.6``."""
+"""GPU architectures by their compute capability, as in the device profiles: ``8.6``."""
 
 from __future__ import annotations
 
@@ -43,3 +43,31 @@ def jetsons(sm: str) -> list[str]:
     from edgeprune.devices import list_profiles
 
     return [own.title for own in list_profiles() if own.kind == "jetson" and own.sm == sm]
+
+
+def only_this_gpu(name: str, sm: str | None, here: str | None) -> str | None:
+    """Return this machine's architecture, None if nothing tells.
+
+    Raises:
+        UsageError: if another one was asked for, or nobody can tell whether it is another.
+    """
+    if sm is None or sm == here:
+        return here
+    if here is None:
+        raise UsageError(
+            f"{name} builds for the GPU at hand, and nothing here tells its architecture;"
+            f" --sm {digits(sm)} cannot be promised",
+            hint="leave --sm away; --builder tensorrt-rtx builds for an architecture by name",
+        )
+    raise UsageError(
+        f"{name} builds for the GPU at hand, of architecture {digits(here)}; --sm {digits(sm)} was"
+        " asked for",
+        hint="build on a machine with that GPU; --builder tensorrt-rtx builds for one by name",
+    )
+
+
+def is_jetson() -> bool:
+    """Tell whether this is a Jetson, where TensorRT comes with JetPack."""
+    from edgeprune.machine import detect
+
+    return detect().board is not None

@@ -41,9 +41,7 @@ class LoadedEngine:
                 f" {', '.join(names)} were expected"
             )
         self._input, self._output = names
-        self._types = {
-            name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names
-        }
+        self._types = {name: api.numpy_type(self._engine.get_tensor_dtype(name)) for name in names}
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise UnavailableError(f"the engine finds no room on the GPU: {self._reason()}")

@@ -95,7 +95,7 @@ class EngineRunner:
     def _converted(self, images: Array) -> Array:
         if self.takes_pixels:
             facts = self.record.preprocess
-            return decoded(images, facts["mean"], facts["std"])
+            return decoded(images, facts.mean, facts.std)
         return images
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -19,7 +19,6 @@ from edgeprune.engines.settings import EngineSettings
 from edgeprune.environment import artifact_versions
 from edgeprune.errors import UnavailableError
 from edgeprune.exporting.accuracy import Answers
-from edgeprune.exporting.onnx import metadata
 from edgeprune.exporting.parity import Probe, extreme_probe, judge
 from edgeprune.files import explain_os_errors, sha256
 from edgeprune.fused_attention import head_warnings
@@ -29,6 +28,7 @@ from edgeprune.progress import Progress
 from edgeprune.schema import (
     BatchProfile,
     EngineFacts,
+    EnginePreprocess,
     EngineRecord,
     EngineSource,
     EngineSummary,
@@ -36,6 +36,7 @@ from edgeprune.schema import (
     ExportedFile,
     Parity,
 )
+from edgeprune.selection import selection_of
 
 NEVER_FASTER = "the engine may be slower than its MACs promise"
 
@@ -197,13 +198,19 @@ def _facts(planned: Plan, built: Built, seconds: float) -> EngineFacts:
     )
 
 
-def _of_model(model: Model) -> dict[str, object]:
+def _of_model(model: Model) -> dict[str, Any]:
     record = model.record
     return {
         "model": record.model,
         "family": record.family,
         "class_names": record.class_names,
-        "preprocess": json.loads(metadata(model)["edgeprune.preprocess"]),
+        "preprocess": EnginePreprocess(
+            img_size=record.img_size,
+            mean=record.mean,
+            std=record.std,
+            interpolation=record.interpolation,
+        ),
+        "selection": selection_of(record.made),
         "macs": record.pruned.macs,
         "params": record.pruned.params,
         "fingerprint": record.weights_sha256 or None,

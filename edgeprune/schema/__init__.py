@@ -40,6 +40,7 @@ from edgeprune.schema.document import (
 from edgeprune.schema.engines import (
     BatchProfile,
     EngineFacts,
+    EnginePreprocess,
     EngineRecord,
     EngineSource,
     EngineTensor,
@@ -86,6 +87,7 @@ __all__ = [
     "DomainParity",
     "Drop",
     "EngineFacts",
+    "EnginePreprocess",
     "EngineRecord",
     "EngineSource",
     "EngineSummary",

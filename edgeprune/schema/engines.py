@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from edgeprune.schema.artifacts import Selection
 from edgeprune.schema.document import Document, Facts
 from edgeprune.schema.exporting import Parity
 
@@ -58,6 +59,15 @@ class EngineFacts(Facts):
     seconds: float
 
 
+class EnginePreprocess(Facts):
+    """How images are made ready: square of this size, then normalised per channel."""
+
+    img_size: int = Field(ge=1)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+
+
 class EngineRecord(Document):
     """What stands beside an engine.
 
@@ -77,7 +87,8 @@ class EngineRecord(Document):
     model: str
     family: str
     class_names: list[str] | None
-    preprocess: dict[str, Any]
+    preprocess: EnginePreprocess
+    selection: Selection | None
     input: str
     layout: Literal["NCHW", "NHWC"]
     macs: int

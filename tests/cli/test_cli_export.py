@@ -114,7 +114,7 @@ def test_engines_come_with_their_records(
     assert record.onnx.parity is not None
     assert record.onnx.parity.target == "night"
     assert [tensor.shape for tensor in record.tensors] == [["batch", 3, SIZE, SIZE], ["batch", 3]]
-    assert record.preprocess["img_size"] == SIZE
+    assert record.preprocess.img_size == SIZE
     # 24 dims a head are a multiple of 8
     assert found["warnings"] == record.warnings == []
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from engine_stand_ins import RecordedGpu, StandIn, record
+from toy_domains import write_toy_domains
 
 from edgeprune.benchmarking.candidates import Candidate, find
 from edgeprune.benchmarking.runtimes import tensorrt as runtime
@@ -18,6 +20,7 @@ from edgeprune.engines.runner import EngineRunner
 from edgeprune.errors import EngineError, ModelError, UnavailableError, UsageError
 from edgeprune.files import sha256
 from edgeprune.schema import EngineRecord
+from edgeprune.training.engine_model import as_model
 
 
 def _runner(
@@ -71,11 +74,11 @@ def test_logits_of_any_number_of_images(tmp_path: Path, count: int) -> None:
 
 
 def test_images_take_the_form_that_the_engine_wants(tmp_path: Path) -> None:
-    half = StandIn(types=(np.float16, np.float16))
+    half = StandIn(types=("HALF", "HALF"))
     gpu = RecordedGpu()
     assert _runner(tmp_path, half, gpu).logits(_images(2)).dtype == np.float32
     assert "upload (2, 3, 8, 8) float16" in gpu.calls
-    pixels = StandIn(types=(np.uint8, np.float32), compute=lambda x: x.mean((1, 2)))
+    pixels = StandIn(types=("UINT8", "FLOAT"), compute=lambda x: x.mean((1, 2)))
     known = record().model_copy(update={"input": "uint8", "layout": "NHWC"})
     gpu = RecordedGpu()
     runner = _runner(tmp_path, pixels, gpu, known)
@@ -120,6 +123,17 @@ def test_tensors_are_those_of_the_record(tmp_path: Path) -> None:
         _runner(tmp_path, known=renamed)
 
 
+def test_an_engine_is_evaluated_like_any_other_file(tmp_path: Path) -> None:
+    known = record().model_copy(update={"class_names": ["a", "b", "c"]})
+    model = as_model(_runner(tmp_path, known=known), tmp_path)
+    assert model.classes == ("a", "b", "c")
+    assert model.preprocess.img_size == 8
+    images = torch.from_numpy(_images(5))
+    assert torch.allclose(model.logits(images), images.mean((2, 3)), atol=1e-6)
+    with pytest.raises(ModelError, match="does not name its classes"):
+        as_model(_runner(tmp_path), tmp_path)
+
+
 @pytest.fixture
 def engine(tmp_path: Path) -> Path:
     path = tmp_path / "model.fp16.engine"
@@ -143,8 +157,15 @@ def test_engines_are_measured_by_their_own_runtime(engine: Path, tmp_path: Path)
         runtime.load(_job(device="cpu", source=str(engine)))
 
 
-def test_bench_says_what_is_missing(engine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "--runtime", "tensorrt", str(engine), "--min-time", "0.1"]) == 3
+@pytest.mark.parametrize("command", ["bench", "eval"])
+def test_commands_say_what_is_missing(
+    engine: Path, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = {
+        "bench": ["bench", "--runtime", "tensorrt", str(engine), "--min-time", "0.1"],
+        "eval": ["eval", str(engine), "--data", str(write_toy_domains(tmp_path / "data", 2))],
+    }[command]
+    assert main(arguments) == 3
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "it is for TensorRT 0.0.1; this machine has" in captured.err

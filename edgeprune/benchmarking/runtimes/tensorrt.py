@@ -33,7 +33,7 @@ class EngineSession:
         self._runner = runner
         record = runner.record
         self.loaded = Loaded(
-            img_size=int(record.preprocess["img_size"]),
+            img_size=record.preprocess.img_size,
             precision=record.precision,
             macs=record.macs,
             params=record.params,

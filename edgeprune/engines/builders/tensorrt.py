@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from edgeprune.engines import child
+from edgeprune.engines.architecture import is_jetson, only_this_gpu
 from edgeprune.engines.builders.base import Built, Found, Request
-from edgeprune.engines.here import jetpack_machine, only_this_gpu
 from edgeprune.errors import UnavailableError
 from edgeprune.schema import Flavour
 
@@ -20,7 +20,7 @@ def find() -> Found:
         return child.probe(MODULE)
     except UnavailableError as error:
         fix = "pip install 'edgeprune[nvidia]' on a machine with an NVIDIA GPU"
-        if jetpack_machine():
+        if is_jetson():
             fix = (
                 "sudo apt-get install python3-libnvinfer, and a virtual environment made with"
                 " --system-site-packages"

@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 from edgeprune.engines import api
+from edgeprune.engines.architecture import is_jetson, only_this_gpu
 from edgeprune.engines.build import TOO_LOOSE, refused
 from edgeprune.engines.builders.base import Built, Found, Request
-from edgeprune.engines.here import jetpack_machine, only_this_gpu
 from edgeprune.errors import EngineError, ResultError, UnavailableError
 from edgeprune.schema import Flavour
 
@@ -36,7 +36,7 @@ NODE_NAME = re.compile(r'name: "([^"]*)"')
 def find() -> Found:
     """Look for the program and read its help."""
     fix = "set TRTEXEC to its path; JetPack and NVIDIA's TensorRT images have it"
-    if jetpack_machine():
+    if is_jetson():
         fix = "sudo apt-get install libnvinfer-bin, or set TRTEXEC to its path"
     named = os.environ.get(VARIABLE)
     program = shutil.which(named or "trtexec")
