@@ -27,7 +27,12 @@ Status = Literal["ok", "missing", "broken", "optional"]
 REQUIRED_KINDS = ("python", "package", "runtime", "system")
 
 # Where the import name is not the distribution's name with underscores.
-MODULES = {"pillow": "PIL", "nvidia-ml-py": "pynvml"}
+MODULES = {
+    "pillow": "PIL",
+    "nvidia-ml-py": "pynvml",
+    "tensorrt-rtx-cu13": "tensorrt_rtx",
+    "onnxruntime-gpu": "onnxruntime",
+}
 
 # Packages that are read as data and never imported: the file that edgeprune needs.
 DATA_FILES = {
@@ -75,7 +80,7 @@ def doctor(root: Path = Path("/"), *, progress: Progress = SILENT) -> DoctorResu
     modules = {need.name: _module(need.name) for need in needs if _is_imported(need)}
     names = [f"import:{module}" for module in modules.values()]
     names += ["onnxruntime-cpu", "torch-cpu", "torch-cuda", "onnxruntime-cuda"]
-    names += ["tensorrt", "tensorrt-rtx"]
+    names += ["tensorrt", "tensorrt-rtx", "trtexec", "engines"]
     results = progress.track(run_probes(names), "trying packages and runtimes", len(names))
     probes = {probe.name: probe for probe in results}
     checks = [
@@ -202,9 +207,25 @@ def _runtimes(probes: dict[str, Probe]) -> Iterator[Check]:
         )
 
 
+ACCELERATORS = (
+    "torch-cuda",
+    "onnxruntime-cuda",
+    "tensorrt",
+    "trtexec",
+    "tensorrt-rtx",
+    "engines",
+)
+# Where to get what JetPack brings; packages of PyPI have no use for a Jetson's GPU.
+JETPACK = {
+    "tensorrt": "sudo apt-get install python3-libnvinfer",
+    "trtexec": "sudo apt-get install libnvinfer-bin",
+    "engines": "sudo apt-get install python3-libnvinfer",
+}
+
+
 def _accelerators(probes: dict[str, Probe], machine: Machine) -> Iterator[Check]:
     has_gpu = bool(machine.gpus) or machine.board is not None
-    for name in ("torch-cuda", "onnxruntime-cuda", "tensorrt", "tensorrt-rtx"):
+    for name in ACCELERATORS:
         probe = probes[name]
         # A CUDA build that finds no driver is no defect of a machine without a GPU.
         idle = probe.status == "broken" and not has_gpu and name != "tensorrt-rtx"
@@ -221,13 +242,14 @@ def _accelerators(probes: dict[str, Probe], machine: Machine) -> Iterator[Check]
 
 def _accelerator_fix(name: str, machine: Machine, has_gpu: bool) -> str | None:
     if name == "tensorrt-rtx":  # builds engines without a GPU
-        return "pip install tensorrt-rtx-cu13" if machine.board is None else None
+        return _extra_command("tensorrt") if machine.board is None else None
     if not has_gpu:
         return None
-    if machine.board is not None:  # JetPack's own packages; those of PyPI have no Jetson GPU
-        return {"tensorrt": "sudo apt-get install python3-libnvinfer"}.get(name)
+    if machine.board is not None:
+        return JETPACK.get(name)
     return {
         "torch-cuda": "pip install --force-reinstall torch torchvision",
         "onnxruntime-cuda": "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
-        "tensorrt": "pip install tensorrt-cu13",
-    }[name]
+        "tensorrt": _extra_command("nvidia"),
+        "engines": _extra_command("nvidia"),
+    }.get(name)

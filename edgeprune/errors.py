@@ -47,6 +47,10 @@ class DiskFullError(OutputError):
     """There is no space left where the output is to be written."""
 
 
+class EngineError(EdgepruneError):
+    """TensorRT refuses a graph or builds nothing of it, or an engine file is not sound."""
+
+
 class PlanError(EdgepruneError):
     """A pruning plan cannot be met, or does not fit the model."""
 

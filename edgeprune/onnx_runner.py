@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,24 @@ import numpy.typing as npt
 from edgeprune.images import Preprocess
 
 Array = npt.NDArray[Any]
+
+
+class Runner(Protocol):
+    """An open file that can be asked for logits."""
+
+    @property
+    def batch(self) -> int | None:
+        """The only batch size that it takes, or None for any."""
+        ...
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the file normalises images itself."""
+        ...
+
+    def logits(self, images: Array) -> Array:
+        """Return fp32 logits ``(n, classes)`` of images ``(n, 3, size, size)``."""
+        ...
 
 
 class OnnxRunner:
@@ -60,12 +78,16 @@ class OnnxRunner:
             yield self.session.run(names, fed)
 
     def _converted(self, images: Array) -> Array:
-        if self._input.type == "tensor(float16)":
-            return images.astype(np.float16)
         if self.takes_pixels:
             facts = json.loads(self.metadata["edgeprune.preprocess"])
-            return pixels_of(images, facts["mean"], facts["std"]).transpose(0, 2, 3, 1)
-        return images
+            return decoded(images, facts["mean"], facts["std"])
+        return images.astype(np.float16) if self._input.type == "tensor(float16)" else images
+
+
+def decoded(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+    """Return normalised images ``(n, 3, size, size)`` as pixels ``(n, size, size, 3)``."""
+    pixels: Array = pixels_of(images, mean, std).transpose(0, 2, 3, 1)
+    return pixels
 
 
 def pixels_of(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:

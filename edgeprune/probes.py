@@ -13,9 +13,14 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from edgeprune.engines.gpu import Gpu
 
 TIMEOUT_S = 300
 OPSET = 17
@@ -127,8 +132,7 @@ def _run_onnxruntime(provider: str) -> None:
     if session.get_providers()[0] != provider:
         raise RuntimeError(f"the session runs on {session.get_providers()[0]} instead")
     (found,) = session.run(None, {"x": np.array([[2.0, 3.0]], dtype=np.float32)})
-    if found.tolist() != [[6.0, 0.0]]:
-        raise RuntimeError(f"wrong result {found.tolist()}; [[6.0, 0.0]] was expected")
+    _check(found.tolist())
 
 
 def _onnxruntime_cpu() -> str:
@@ -176,11 +180,54 @@ def _torch_cuda() -> str:
 
 def _tensorrt(module: str) -> str:
     _import(module)
-    trt: Any = importlib.import_module(module)
-    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
-    if builder is None:
-        raise RuntimeError("no builder")
-    return f"{trt.__version__}, made a builder"
+    from edgeprune.engines.build import probe
+
+    return f"{probe(importlib.import_module(module), module).version}, made a builder"
+
+
+def _trtexec() -> str:
+    from edgeprune.engines.builders import trtexec
+
+    found = trtexec.find()
+    if found.version is None:
+        raise _MissingError(found.missing)
+    return f"{found.version}, {found.program}"
+
+
+def _engines() -> str:
+    from edgeprune.engines.gpu import TorchGpu
+    from edgeprune.engines.runner import installed, load
+
+    names = list(installed())
+    if not names:
+        raise _MissingError("no TensorRT is installed")
+    gpu = TorchGpu()
+    for name in names:
+        _run_engine(load(name), gpu)
+    return f"{', '.join(names)}: ran a 3-node engine"
+
+
+def _run_engine(trt: Any, gpu: Gpu) -> None:
+    """Build an engine for this GPU and run it."""
+    import numpy as np
+
+    from edgeprune.engines.build import build
+    from edgeprune.engines.builders.base import Request
+    from edgeprune.engines.loaded import LoadedEngine
+
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as scratch:
+        source, engine = Path(scratch) / "probe.onnx", Path(scratch) / "probe.engine"
+        source.write_bytes(_onnx_model())
+        build(trt, Request(str(source), str(engine), "x", (1, 2), (1, 1, 1), "fp32"))
+        loaded = LoadedEngine(engine.read_bytes(), ("x", "y"), trt, gpu)
+    loaded.feed(np.array([[2.0, 3.0]], dtype=np.float32))
+    loaded.run()
+    _check(loaded.result().tolist())
+
+
+def _check(found: list[list[float]]) -> None:
+    if found != [[6.0, 0.0]]:
+        raise RuntimeError(f"wrong result {found}; [[6.0, 0.0]] was expected")
 
 
 PROBES: dict[str, Callable[[], str]] = {
@@ -190,6 +237,8 @@ PROBES: dict[str, Callable[[], str]] = {
     "torch-cuda": _torch_cuda,
     "tensorrt": lambda: _tensorrt("tensorrt"),
     "tensorrt-rtx": lambda: _tensorrt("tensorrt_rtx"),
+    "trtexec": _trtexec,
+    "engines": _engines,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import sys
 from collections import Counter
 from importlib import metadata
 
@@ -93,7 +94,16 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _applies(marker: str) -> bool:
-    found = re.search(r"python_version\s*([<>=!]+)\s*['\"]([\d.]+)['\"]", marker)
-    if found is None:
-        return True
-    return satisfies(platform.python_version(), found.group(1) + found.group(2))
+    """Whether a marker of conditions joined by ``and`` holds here; extras aside."""
+    here = {
+        "python_version": platform.python_version(),
+        "sys_platform": sys.platform,
+        "platform_machine": platform.machine(),
+    }
+    for name, operator, value in re.findall(r"(\w+)\s*([<>=!]+)\s*['\"]([\w.]+)['\"]", marker):
+        if name == "python_version":
+            if not satisfies(here[name], operator + value):
+                return False
+        elif name in here and (here[name] == value) is (operator == "!="):
+            return False
+    return True

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from engine_stand_ins import RecordedGpu, StandIn
 
 from edgeprune import doctor as doctor_module
+from edgeprune import probes
 from edgeprune.doctor import Check, DoctorResult, doctor
 from edgeprune.probes import Probe, run_probes
 from edgeprune.requirements import Requirement, requirements, satisfies
@@ -30,6 +34,28 @@ from edgeprune.requirements import Requirement, requirements, satisfies
 )
 def test_versions(version: str, wanted: str, expected: bool) -> None:
     assert satisfies(version, wanted) is expected
+
+
+@pytest.mark.parametrize(
+    ("marker", "applies"),
+    [
+        ("", True),
+        ("extra == 'dev'", True),
+        ("python_version < '3' and extra == 'dev'", False),
+        ("(sys_platform == 'linux' and platform_machine == 'x86_64') and extra == 'dev'", True),
+        ("sys_platform == 'win32'", False),
+        ("sys_platform != 'linux'", False),
+        ("platform_machine != 'aarch64' and python_version >= '3.10'", True),
+    ],
+)
+def test_requirements_of_other_machines_are_left_out(
+    marker: str, applies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeprune.requirements.sys.platform", "linux")
+    monkeypatch.setattr("edgeprune.requirements.platform.machine", lambda: "x86_64")
+    line = f"thing>=1; {marker}" if marker else "thing>=1"
+    monkeypatch.setattr("edgeprune.requirements.metadata.requires", lambda _: [line])
+    assert [need.name for need in requirements()] == (["thing"] if applies else [])
 
 
 def test_requirements_are_those_of_the_installed_package() -> None:
@@ -82,6 +108,27 @@ def test_a_package_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
 def test_onnxruntime_on_the_cpu_is_run() -> None:
     (found,) = run_probes(["onnxruntime-cpu"])
     assert found == Probe("onnxruntime-cpu", "ok", "ran a 3-node model")
+
+
+def test_the_engine_probe_runs_what_it_builds() -> None:
+    gpu, trt = RecordedGpu(), StandIn(classes=2, names=("x", "y"))
+    trt.memory = gpu.memory
+    trt.compute = lambda x: np.array([[6.0, 0.0]], np.float32)
+    probes._run_engine(trt, gpu)
+    trt.compute = lambda x: np.array([[6.0, 1.0]], np.float32)
+    with pytest.raises(RuntimeError, match=r"wrong result \[\[6\.0, 1\.0\]\]"):
+        probes._run_engine(trt, gpu)
+
+
+def test_engines_cannot_be_run_where_there_is_no_gpu() -> None:
+    pytest.importorskip("tensorrt_rtx", reason="pip install 'edgeprune[tensorrt]'")
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    builder, engines = run_probes(["tensorrt-rtx", "engines"])
+    assert builder.status == "ok"
+    assert builder.detail.endswith("made a builder")
+    assert engines.status == "broken"
+    assert "engines need an NVIDIA GPU" in engines.detail
 
 
 def probed(monkeypatch: pytest.MonkeyPatch, **outcomes: Probe) -> DoctorResult:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from edgeprune.engines.files import SUFFIX, read_record
 from edgeprune.errors import ArtifactError, ModelError, UsageError
 from edgeprune.progress import SILENT, Progress
 
@@ -23,7 +24,7 @@ EXTERNAL_DATA_LIMIT_BYTES = 32_000_000
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something to measure: a timm name, an artifact directory or an ONNX file.
+    """Something to measure: a timm name, an artifact directory, an ONNX file or an engine.
 
     ``dense`` says how a timm model is made; by default with random weights, since its speed
     does not depend on them. ``label`` is the name in the result, by default the directory's,
@@ -53,7 +54,8 @@ def find(candidates: Sequence[Candidate], runtime_format: str, runtime: str) -> 
     Raises:
         ArtifactError: if a directory is no sound artifact.
         ModelError: if a name is unknown, or a file is missing or damaged.
-        UsageError: if two candidates are the same, or an ONNX file is meant for torch.
+        EngineError: if an engine is not sound.
+        UsageError: if two candidates are the same, or a file is not one for the runtime.
     """
     sources = [_find(candidate, runtime_format, runtime) for candidate in candidates]
     identities = [_identity(candidate) for candidate in candidates]
@@ -120,6 +122,13 @@ def _identity(candidate: Candidate) -> Candidate:
 
 def _find(candidate: Candidate, runtime_format: str, runtime: str) -> Source:
     reference, path = candidate.reference, Path(candidate.reference)
+    if path.suffix.lower() == SUFFIX:
+        return _engine(candidate, runtime_format, runtime)
+    if runtime_format == "engine":
+        raise UsageError(
+            f"runtime {runtime!r} measures engine files; {reference!r} is none",
+            hint="edgeprune export --tensorrt builds one",
+        )
     if path.suffix.lower() == ".onnx":
         if runtime_format != "onnx":
             raise UsageError(
@@ -142,6 +151,22 @@ def _find(candidate: Candidate, runtime_format: str, runtime: str) -> Source:
         label = candidate.label or path.resolve().name
         return Source(label=label, path=str(path.absolute()), artifact=reference)
     return _dense(candidate)
+
+
+def _engine(candidate: Candidate, runtime_format: str, runtime: str) -> Source:
+    reference, path = candidate.reference, Path(candidate.reference)
+    if runtime_format != "engine":
+        raise UsageError(
+            f"runtime {runtime!r} cannot load the engine {reference!r}",
+            hint="--runtime tensorrt measures engines",
+        )
+    read_record(path)
+    return Source(
+        label=candidate.label or path.stem,
+        path=str(path.absolute()),
+        file=reference,
+        weights_bytes=path.stat().st_size,
+    )
 
 
 def _dense(candidate: Candidate) -> Source:

@@ -82,12 +82,14 @@ class TrtexecRun(Facts):
     warnings: tuple[str, ...] = ()
 
 
-def parse(text: str) -> TrtexecRun:
+def parse(text: str, *, timed: bool = True) -> TrtexecRun:
     """Read the output of one run. Of figures that are printed twice, the last count.
+
+    ``timed=False`` is for runs that only build an engine.
 
     Raises:
         ResultError: if trtexec failed (with its first error), if there is no latency and no GPU
-            compute time, or if a figure cannot be true.
+            compute time in a timed run, or if a figure cannot be true.
     """
     found: dict[str, object] = {}
     warnings, errors = [], []
@@ -100,7 +102,7 @@ def parse(text: str) -> TrtexecRun:
     if found.get("passed") is False:
         raise ResultError(f"trtexec failed: {errors[0] if errors else 'its log names no error'}")
     found |= _blocks(text)
-    if "latency_ms" not in found and "gpu_compute_ms" not in found:
+    if timed and "latency_ms" not in found and "gpu_compute_ms" not in found:
         why = f": {errors[0]}" if errors else ""
         raise ResultError(f"the trtexec log holds no latency{why}")
     return TrtexecRun.model_validate({**found, "warnings": tuple(warnings)})

@@ -29,7 +29,8 @@ def bench(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL_OR_FILE...", help="timm model names, artifact directories, .onnx files."
+            metavar="MODEL_OR_FILE...",
+            help="timm model names, artifact directories, .onnx files, .engine files.",
         ),
     ],
     baseline: Annotated[
@@ -43,10 +44,15 @@ def bench(
         str | None,
         typer.Option(
             help="onnxruntime (models are exported first; the default), onnxruntime-tensorrt,"
-            " torch (eager), torch-compile."
+            " torch (eager), torch-compile, or tensorrt (engines)."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or a device profile.")] = "cpu",
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="cpu, cuda, or a device profile. Default: cpu; with --runtime tensorrt: cuda."
+        ),
+    ] = None,
     estimate: Annotated[
         bool,
         typer.Option(
@@ -119,6 +125,7 @@ def bench(
 
     if output is not None:
         check_output_file(output)
+    where = device or ("cuda" if runtime == "tensorrt" else "cpu")
     if estimate:
         if threads is not None:
             raise UsageError("--threads is for measurements; an estimate has those it is made for")
@@ -150,7 +157,7 @@ def bench(
 
             result = estimate_(
                 candidates,
-                device=device,
+                device=where,
                 baseline=over,
                 runtime=runtime,
                 precision=precision,
@@ -164,7 +171,7 @@ def bench(
                 candidates,
                 baseline=over,
                 runtime=runtime or RUNTIME,
-                device=device,
+                device=where,
                 batches=batch,
                 threads=threads,
                 min_time_s=min_time,

@@ -29,7 +29,7 @@ def command(
         str,
         typer.Argument(
             metavar="MODEL_OR_ONNX",
-            help="A timm model name, an artifact directory or an ONNX file.",
+            help="A timm model name, an artifact directory, an ONNX file or a TensorRT engine.",
         ),
     ],
     data: options.Data = None,
@@ -73,12 +73,15 @@ def command(
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
         from edgeprune.training import OnnxModel, choose_split, evaluate, open_onnx
+        from edgeprune.training.engine_model import open_engine_model
 
         progress = TerminalProgress()
         dataset = open_dataset(data)
         how = DenseOptions(num_classes, img_size, pretrained, weights, seed or 0)
 
         def load(name: str, load_torch: Callable[[str, DenseOptions], Model]) -> Model | OnnxModel:
+            if name.endswith(".engine"):
+                return open_engine_model(Path(name))
             return open_onnx(Path(name)) if name.endswith(".onnx") else load_torch(name, how)
 
         scored = load(model, load_only if against is None else load_model)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeprune.cli import app, options
+from edgeprune.cli import app, engine_options, options
 from edgeprune.cli.render import quiet_stdout, show
-from edgeprune.errors import UnavailableError, UsageError, one_of
+from edgeprune.errors import UsageError, one_of
 from edgeprune.files import check_output_directory
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def command(
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write ONNX files.")] = False,
-    tensorrt: Annotated[
-        bool, typer.Option("--tensorrt", help="Not part of this version; export --onnx.")
-    ] = False,
+    tensorrt: engine_options.TensorRT = False,
     precision: Annotated[
         list[str], typer.Option(help="fp32, fp16 or int8; give it again for another file.")
     ] = list(FP32),  # noqa: B006
@@ -78,16 +76,24 @@ def command(
         str, typer.Option(help="How ranges are chosen: minmax, percentile or entropy.")
     ] = "minmax",
     runtime: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--for", help="What int8 is for: cpu, cpu-avx2 (x86 without VNNI) or tensorrt."
+            "--for",
+            help="What int8 is for: cpu, cpu-avx2 (x86 without VNNI) or tensorrt. Default: cpu;"
+            " with --tensorrt: tensorrt.",
         ),
-    ] = "cpu",
+    ] = None,
     max_drop: Annotated[
         float,
         typer.Option(help="Points on source validation that fp16 and int8 may lose."),
     ] = 0.5,
     samples: Annotated[int, typer.Option(min=1, help="Calibration images for int8.")] = 128,
+    builder: engine_options.Builder = None,
+    sm: engine_options.Sm = None,
+    max_batch: engine_options.MaxBatch = None,
+    opt_batch: engine_options.OptBatch = None,
+    workspace: engine_options.Workspace = None,
+    timing_cache: engine_options.TimingCache = None,
     data: options.Data = None,
     target: options.Target = None,
     split: options.Split = None,
@@ -103,18 +109,19 @@ def command(
     force: options.Force = False,
     json_: options.Json = False,
 ) -> None:
-    """Write ONNX files that are proved against PyTorch.
+    """Write ONNX files that are proved against PyTorch, and TensorRT engines built from them.
 
     Both sides run on random images, and on real ones from --data (or from the embedded emoji
     where they are installed). With --data, fp16 and int8 are judged by their accuracy on every
     domain; int8 needs it.
+
+    With --tensorrt alone, the ONNX files are made and proved as well, but not kept. Engines are
+    compared with PyTorch where they can be run.
     """
-    if tensorrt:
-        raise UnavailableError(
-            "TensorRT engines are not part of this version", hint="trtexec takes the ONNX file"
-        )
-    if not (onnx or hub):
-        raise UsageError("export needs a format: --onnx")
+    if hub and tensorrt:
+        raise UsageError("an engine fits one kind of GPU; a folder for a hub has none: --onnx")
+    if not (onnx or tensorrt or hub):
+        raise UsageError("export needs a format: --onnx or --tensorrt")
     folder = _folder(output, hub, licence)
     for name in precision:
         one_of(name, "precision", PRECISIONS)
@@ -123,6 +130,10 @@ def command(
             "int8 needs images to be calibrated on and judged by: --data ROOT, or --data emoji"
         )
     fixed = _batch(batch)
+    engine = engine_options.settings(
+        tensorrt, builder, sm, max_batch, opt_batch, workspace, timing_cache
+    )
+    made_for = runtime or ("tensorrt" if tensorrt else "cpu")
     check_output_directory(folder, force=force)
     with quiet_stdout():
         from edgeprune.exporting import ExportSettings, Int8Settings, export, export_hub
@@ -137,7 +148,9 @@ def command(
             io=io,
             pixels=pixels,
             optimize=optimize,
-            int8=Int8Settings(int8, calibration, runtime, max_drop, samples),
+            int8=Int8Settings(int8, calibration, made_for, max_drop, samples),
+            onnx=onnx or hub is not None,
+            engine=engine,
             seed=seed,
         )
         progress = TerminalProgress()
@@ -229,7 +242,21 @@ def _tables(console: Console, result: ExportResult) -> None:
     if any(file.parity and file.parity.domains for file in result.files):
         _accuracy(console, result.files)
     for file in result.files:
+        _engine(console, file)
         _kept(console, file)
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False)
+
+
+def _engine(console: Console, file: ExportedFile) -> None:
+    """Say what an engine is for, and what built it."""
+    if file.engine is None:
+        return
+    own = file.engine
+    target = f"GPUs of architecture {own.sm}" if own.sm else "this machine's GPU"
+    proof = "" if file.parity else "; built, not run here"
+    text = f"{Path(file.path).name}: {own.tensorrt}, for {target}, built by {own.builder}{proof}"
+    console.print(text, highlight=False, markup=False)
 
 
 def _accuracy(console: Console, files: list[ExportedFile]) -> None:

@@ -12,7 +12,7 @@ import torch
 from edgeprune.domains import DomainDataset, ImageStore, Sample, Split, load_images
 from edgeprune.errors import UsageError
 from edgeprune.model import Model, check_classes
-from edgeprune.onnx_runner import OnnxRunner
+from edgeprune.onnx_runner import Runner
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import DomainParity, SourceParity
 from edgeprune.training.evaluation import BATCH_SIZE, Z95, Predictor, predictor
@@ -81,7 +81,7 @@ def answers(model: Model, labelled: Labelled, progress: Progress = SILENT) -> An
 
 
 def compare(
-    expected: Answers, file: OnnxRunner, progress: Progress = SILENT, *, sources_only: bool = False
+    expected: Answers, file: Runner, progress: Progress = SILENT, *, sources_only: bool = False
 ) -> dict[str, DomainParity]:
     """Score a file on the same images, by domain."""
 

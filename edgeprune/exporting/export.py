@@ -11,6 +11,7 @@ from pathlib import Path
 from onnxscript import ir
 
 from edgeprune.errors import UsageError
+from edgeprune.exporting import engines
 from edgeprune.exporting.accuracy import Answers, Labelled, answers
 from edgeprune.exporting.fp16 import beyond_half, to_half
 from edgeprune.exporting.observation import largest_values
@@ -53,7 +54,8 @@ def export(
 ) -> ExportResult:
     """Export ``model`` into the directory ``output``, one file per precision, each proved.
 
-    The files are ``model.onnx``, ``model.fp16.onnx`` and ``model.int8.onnx``.
+    The files are ``model.onnx``, ``model.fp16.onnx`` and ``model.int8.onnx``. Where engines are
+    asked for, ``model.PRECISION.engine`` is built of each, with a record beside it.
 
     Args:
         model: any model.
@@ -67,6 +69,8 @@ def export(
     Raises:
         CheckError: if a file does not compute what the model computes, or is not as accurate as
             was asked; ``output`` is then not written.
+        EngineError: if TensorRT refuses a file, or builds nothing of it.
+        UnavailableError: if no builder of engines works here.
         UsageError: if int8 is asked for without labelled images.
         OutputError: if ``output`` cannot be written.
     """
@@ -77,6 +81,7 @@ def export(
             hint="--data ROOT, and --target DOMAIN where the artifact does not know it",
         )
     started = time.perf_counter()
+    planned = engines.plan(chosen.engine, chosen.batch, progress) if chosen.engine else None
     with output_directory(output, force=force) as scratch:
         progress.say(f"exporting {model.record.model} to ONNX")
         base = trace(model, opset=chosen.opset, batch=chosen.batch)
@@ -85,13 +90,33 @@ def export(
         files = []
         for precision in chosen.precisions:
             made = _in_precision(precision, model, base, chosen, shown, expected, progress)
-            files.append(
-                _write_and_prove(
-                    precision, made, model, scratch, output, chosen, shown, expected, progress
-                )
+            written = _write_and_prove(
+                precision, made, model, scratch, output, chosen, shown, expected, progress
             )
+            if chosen.onnx:
+                files.append(written)
+            if planned:
+                files.append(
+                    engines.build(
+                        planned,
+                        model,
+                        scratch / file_name(precision),
+                        written,
+                        output,
+                        shown,
+                        expected,
+                        chosen.int8.max_drop,
+                        progress,
+                    )
+                )
+            if not chosen.onnx:
+                _remove_onnx(scratch / file_name(precision))
+    told = [text for file in files if file.engine for text in file.engine.warnings]
     return ExportResult(
-        model=model.record.model, files=files, seconds=time.perf_counter() - started
+        model=model.record.model,
+        files=files,
+        seconds=time.perf_counter() - started,
+        warnings=list(dict.fromkeys(told)),
     )
 
 
@@ -177,6 +202,11 @@ def _write_and_prove(
         int8=made.int8,
         kept=made.kept,
     )
+
+
+def _remove_onnx(path: Path) -> None:
+    path.unlink()
+    path.with_name(path.name + ".data").unlink(missing_ok=True)
 
 
 def _external(path: Path, output: Path) -> ExternalData:

@@ -14,7 +14,7 @@ from edgeprune.domains import DomainDataset, Sample, load_images
 from edgeprune.errors import CheckError
 from edgeprune.exporting.accuracy import Answers, compare, complaints, pooled, worst
 from edgeprune.model import Model
-from edgeprune.onnx_runner import OnnxRunner, as_pixels
+from edgeprune.onnx_runner import OnnxRunner, Runner, as_pixels
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import Parity
 
@@ -97,14 +97,31 @@ def prove(
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise CheckError(f"the exported ONNX file is not valid: {error}") from error
     runner = OnnxRunner(path)
-    parity, spread = _differences(model, runner, probes, precision)
+    return judge(model, runner, "ONNX file", probes, precision, expected, max_drop, progress)
+
+
+def judge(
+    model: Model,
+    runner: Runner,
+    kind: str,
+    probes: Sequence[Probe],
+    precision: str,
+    expected: Answers | None,
+    max_drop: float,
+    progress: Progress = SILENT,
+) -> Parity:
+    """Compare the answers of an open file with PyTorch's; see :func:`prove`.
+
+    ``kind`` is what messages call the file.
+    """
+    parity, spread = _differences(model, runner, kind, probes, precision)
     limit = MAX_ABS if precision == "fp32" else HALF_SHARE * spread
     judged_by_logits = precision == "fp32" or expected is None
     too_far = judged_by_logits and not parity.max_abs <= limit
     if too_far or (precision == "fp32" and parity.top1_agreement < 100):
         agreement = " (limit 100 %)" if precision == "fp32" else ""
         raise CheckError(
-            f"the {precision} ONNX file differs from PyTorch: largest difference"
+            f"the {precision} {kind} differs from PyTorch: largest difference"
             f" {parity.max_abs:.2g} (limit {limit:.2g}), top-1 agreement"
             f" {parity.top1_agreement:.1f} %{agreement}"
         )
@@ -114,7 +131,7 @@ def prove(
     texts = complaints(expected, found, max_drop) if precision != "fp32" else []
     if texts:
         raise CheckError(
-            f"the {precision} ONNX file loses more than {max_drop:g} points: {'; '.join(texts)}"
+            f"the {precision} {kind} loses more than {max_drop:g} points: {'; '.join(texts)}"
         )
     return parity.model_copy(
         update={
@@ -127,7 +144,7 @@ def prove(
 
 
 def _differences(
-    model: Model, runner: OnnxRunner, probes: Sequence[Probe], precision: str
+    model: Model, runner: Runner, kind: str, probes: Sequence[Probe], precision: str
 ) -> tuple[Parity, float]:
     """Compare the logits; also return the standard deviation of PyTorch's."""
     expected, found = [], []
@@ -138,7 +155,7 @@ def _differences(
         own = _run(runner, shown.images.numpy())
         if not np.isfinite(own).all():
             raise CheckError(
-                f"the {precision} ONNX file gives numbers that are not finite on {probe.name}"
+                f"the {precision} {kind} gives numbers that are not finite on {probe.name}"
                 " images: something in it exceeds what the precision can hold"
             )
         if not probe.extreme:
@@ -156,7 +173,7 @@ def _differences(
     return parity, float(reference.std())
 
 
-def _as_taken(probe: Probe, model: Model, runner: OnnxRunner) -> Probe:
+def _as_taken(probe: Probe, model: Model, runner: Runner) -> Probe:
     """Return the nearest images that can be shown to the file and to PyTorch alike."""
     if not runner.takes_pixels:
         return probe
@@ -164,7 +181,7 @@ def _as_taken(probe: Probe, model: Model, runner: OnnxRunner) -> Probe:
     return replace(probe, images=torch.from_numpy(images))
 
 
-def _run(runner: OnnxRunner, images: np.ndarray) -> np.ndarray:
+def _run(runner: Runner, images: np.ndarray) -> np.ndarray:
     """Run images in batches of the file's own size, or one alone and the rest together."""
     if runner.batch is not None or len(images) == 1:
         return runner.logits(images)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edgeprune.engines.settings import EngineSettings
 from edgeprune.errors import UsageError, one_of
 from edgeprune.exporting.calibration import METHODS
 from edgeprune.exporting.int8 import FLAVOURS
-from edgeprune.exporting.onnx import DEFAULT_OPSET, check_range
+from edgeprune.exporting.onnx import DEFAULT_OPSET, OPSETS, check_range
+from edgeprune.exporting.translations import ATTENTION_OPSET
 
 PRECISIONS = ("fp32", "fp16", "int8")
 MODES = ("static", "dynamic")
@@ -58,6 +60,8 @@ class ExportSettings:
         pixels: take images as they are decoded, and normalise them in the graph.
         optimize: write the graph as ONNX Runtime has optimised it.
         int8: how to quantise.
+        onnx: keep the ONNX files.
+        engine: how to build a TensorRT engine of each, or None for none.
         seed: of the choice of calibration images.
 
     Raises:
@@ -71,6 +75,8 @@ class ExportSettings:
     pixels: bool = False
     optimize: bool = False
     int8: Int8Settings = field(default_factory=Int8Settings)
+    onnx: bool = True
+    engine: EngineSettings | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -87,7 +93,26 @@ class ExportSettings:
                 "ONNX Runtime's CPU optimiser would put casts to fp32 into an fp16 file",
                 hint="runtimes for fp16 optimise as they load; leave --optimize away",
             )
-        if self.optimize and "int8" in self.precisions and self.int8.runtime == "tensorrt":
+        for_tensorrt = "int8" in self.precisions and self.int8.runtime == "tensorrt"
+        if self.optimize and (for_tensorrt or self.engine is not None):
             raise UsageError(
                 "TensorRT cannot read operators of ONNX Runtime; leave --optimize away"
+            )
+        if self.engine is not None:
+            self._check_engine(self.engine)
+        elif not self.onnx:
+            raise UsageError("export needs a format: --onnx or --tensorrt")
+
+    def _check_engine(self, engine: EngineSettings) -> None:
+        engine.profile(self.batch)
+        if self.opset >= ATTENTION_OPSET:
+            raise UsageError(
+                f"ONNX opset {self.opset} writes attention as one operator, which TensorRT refuses:"
+                " in fp16 always, since softmax stays in fp32, else at head sizes such as 64",
+                hint=f"--opset {OPSETS[0]} to {ATTENTION_OPSET - 1} build",
+            )
+        if "int8" in self.precisions and self.int8.runtime != "tensorrt":
+            raise UsageError(
+                f"TensorRT refuses int8 that is made for {self.int8.runtime!r};"
+                " --for tensorrt is accepted with --tensorrt"
             )

@@ -18,6 +18,7 @@ from edgeprune.environment import artifact_versions
 from edgeprune.errors import PlanError, UsageError
 from edgeprune.families.base import ChannelGroup
 from edgeprune.families.layers import drop
+from edgeprune.fused_attention import head_warnings
 from edgeprune.model import Model
 from edgeprune.progress import SILENT, Progress
 from edgeprune.pruning.alignment import Move, align, unmoved
@@ -44,12 +45,9 @@ from edgeprune.pruning.recovery import Recovery
 from edgeprune.pruning.settings import PruneSettings
 from edgeprune.pruning.shrink import Keep
 from edgeprune.pruning.units import BLOCKS, kept_channels
-from edgeprune.schema import Made, PruneResult, PruneSeconds, Width
+from edgeprune.schema import Made, PruneResult, PruneSeconds
 
 T = TypeVar("T")
-
-# Head sizes that TensorRT's fused attention takes (fp16): multiples of 8 up to 256.
-FUSED_HEAD_DIMS = range(16, 257, 8)
 
 
 @dataclass(frozen=True)
@@ -252,7 +250,7 @@ class _Pruning:
             pruned=cost,
             layers=self.planner.changes(after),
             latency=list(planned.trace),
-            warnings=[*notes, *planned.warnings, *_head_warnings(after)],
+            warnings=[*notes, *planned.warnings, *head_warnings(after)],
             seconds=PruneSeconds(**self.seconds, total=total),
         )
         return Pruned(Model(self.model.module, pruned), result)
@@ -282,13 +280,3 @@ class _Pruning:
 def _removed(group: ChannelGroup, stay: Sequence[int]) -> list[int]:
     kept = set(stay)
     return [channel for channel in range(group.channels) if channel not in kept]
-
-
-def _head_warnings(widths: Sequence[Width]) -> list[str]:
-    odd = sorted({w.width for w in widths if w.dim == "head_dim"} - set(FUSED_HEAD_DIMS))
-    if not odd:
-        return []
-    return [
-        f"head sizes {', '.join(map(str, odd))} are outside what TensorRT's fused attention takes"
-        " (16 to 256, multiples of 8)"
-    ]

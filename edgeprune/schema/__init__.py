@@ -43,8 +43,18 @@ from edgeprune.schema.document import (
     parse_document,
     read_document,
 )
+from edgeprune.schema.engines import (
+    BatchProfile,
+    EngineFacts,
+    EnginePreprocess,
+    EngineRecord,
+    EngineSource,
+    EngineTensor,
+    Flavour,
+)
 from edgeprune.schema.exporting import (
     DomainParity,
+    EngineSummary,
     ExportedFile,
     ExportResult,
     ExternalData,
@@ -72,6 +82,7 @@ from edgeprune.schema.training import (
 __all__ = [
     "ArtifactRecord",
     "BaseWeights",
+    "BatchProfile",
     "BenchResult",
     "CheckResult",
     "Comparison",
@@ -82,6 +93,12 @@ __all__ = [
     "DomainAccuracy",
     "DomainParity",
     "Drop",
+    "EngineFacts",
+    "EnginePreprocess",
+    "EngineRecord",
+    "EngineSource",
+    "EngineSummary",
+    "EngineTensor",
     "EstimatedLayer",
     "EvalResult",
     "ExportResult",
@@ -91,6 +108,7 @@ __all__ = [
     "Finding",
     "FinetuneResult",
     "FinetuneSeconds",
+    "Flavour",
     "HistoryPoint",
     "Int8Facts",
     "KeptLayer",

@@ -78,11 +78,26 @@ class ExternalData(Facts):
     sha256: str
 
 
+class EngineSummary(Facts):
+    """What built an engine, and for which GPU; the whole is in the file ``record`` beside it.
+
+    ``sm`` is the compute capability, such as ``8.6``, or None if it is not known.
+    """
+
+    record: str
+    builder: str
+    chosen: str
+    tensorrt: str
+    sm: str | None
+    warnings: list[str]
+
+
 class ExportedFile(Facts):
     """One exported file, how it was made, and how it was proved.
 
-    ``input`` is ``fp32`` or ``fp16`` for normalised images, NCHW, and ``uint8`` for RGB images as
-    they are decoded, NHWC.
+    ``verified`` is ``parity``, or ``built`` for an engine that could not be run here. ``input`` is
+    ``fp32`` or ``fp16`` for normalised images, NCHW, and ``uint8`` for RGB images as they are
+    decoded, NHWC.
     """
 
     path: str
@@ -98,6 +113,7 @@ class ExportedFile(Facts):
     external: ExternalData | None = None
     int8: Int8Facts | None = None
     kept: list[KeptLayer] = []
+    engine: EngineSummary | None = None
 
 
 class ExportResult(Document):
@@ -108,3 +124,4 @@ class ExportResult(Document):
     model: str
     files: list[ExportedFile]
     seconds: float
+    warnings: list[str] = []

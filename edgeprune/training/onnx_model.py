@@ -11,7 +11,7 @@ import torch
 
 from edgeprune.errors import ModelError, UsageError, one_of
 from edgeprune.images import Preprocess
-from edgeprune.onnx_runner import OnnxRunner
+from edgeprune.onnx_runner import OnnxRunner, Runner
 from edgeprune.schema import Selection
 from edgeprune.selection import SELECTIONS
 
@@ -20,7 +20,7 @@ _HINT = "edgeprune export writes files that say how they want their images"
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """An ONNX file opened in ONNX Runtime on the CPU, and what its metadata say.
+    """An exported file that is open, and what it says of itself: ONNX on the CPU, or an engine.
 
     Attributes:
         name: the model's name.
@@ -36,7 +36,7 @@ class OnnxModel:
     preprocess: Preprocess
     selection: Selection | None
     fingerprint: str | None
-    runner: OnnxRunner
+    runner: Runner
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return fp32 logits ``(batch, classes)`` of normalised images ``(batch, 3, size, size)``.

@@ -32,8 +32,10 @@ def net(tmp_path: Path) -> str:
     ("arguments", "code", "message"),
     [
         (["{net}", "--runtime", "torch"], 2, "cannot load the ONNX file"),
-        (["{net}", "--runtime", "tensorrt"], 3, "not available in this version"),
-        (["{net}", "--runtime", "onyx"], 2, "accepted: onnxruntime, onnxruntime-tensorrt, torch"),
+        (["{net}", "--runtime", "tensorrt"], 2, "measures engine files"),
+        (["none.engine"], 2, "cannot load the engine 'none.engine'"),
+        (["none.engine", "--runtime", "tensorrt"], 2, "'none.engine' does not exist"),
+        (["{net}", "--runtime", "onyx"], 2, "accepted: onnxruntime, onnxruntime-tensorrt, "),
         (["{net}", "--device", "gpu"], 2, "unknown device 'gpu'; accepted: cpu, cuda, "),
         (["{net}", "--device", "jetson-orin-nano"], 3, "no such device here"),
         (["{net}", "--precision", "int8"], 2, "unknown precision 'int8'; accepted: fp32"),

@@ -6,13 +6,10 @@ import pkgutil
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from edgeprune.errors import UnavailableError, one_of
+from edgeprune.errors import one_of
 
 if TYPE_CHECKING:
     from edgeprune.benchmarking.runtimes.base import RuntimeModule
-
-# In the contract, but not in this version.
-PLANNED = ("tensorrt",)
 
 
 def names() -> list[str]:
@@ -25,13 +22,8 @@ def check(name: str) -> str:
     """Return ``name`` if it is a runtime.
 
     Raises:
-        UnavailableError: if this version cannot measure it yet.
         UsageError: if there is no such runtime.
     """
-    if name in PLANNED and name not in names():
-        raise UnavailableError(
-            f"runtime {name!r} is not available in this version; accepted: {', '.join(names())}"
-        )
     return one_of(name, "runtime", names())
 
 

@@ -3,7 +3,8 @@
 A runtime module has three names, and imports its library inside ``load`` only, so that the
 process that plans a bench can read the other two:
 
-- ``FORMAT``: what it loads, ``"onnx"`` (a file) or ``"model"`` (an artifact or a timm name);
+- ``FORMAT``: what it loads, ``"onnx"`` or ``"engine"`` (a file) or ``"model"`` (an artifact or a
+  timm name);
 - ``PACKAGES``: the distributions whose versions stand beside its results;
 - ``load(job)``: load the model of a job on its device, and return a :class:`Session`.
 """
