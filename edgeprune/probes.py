@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from edgeprune.errors import EdgepruneError
+
 if TYPE_CHECKING:
     from edgeprune.engines.gpu import Gpu
 
@@ -81,6 +83,8 @@ def _try(name: str) -> Probe:
         detail = _import(module) if kind == "import" else PROBES[name]()
     except _MissingError as missing:
         return Probe(name, "missing", str(missing))
+    except EdgepruneError as error:
+        return Probe(name, "broken", str(error))
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         return Probe(name, "broken", f"{type(error).__name__}: {reason}")

@@ -44,7 +44,7 @@ def choose(settings: EngineSettings) -> Choice:
         found = builder.find()
         if found.version is None:
             passed.append(f"{builder.NAME}: {found.missing}")
-            fix = found.fix
+            fix = found.fix or fix
             continue
         try:
             why = "; ".join(["the first that works here", *passed])

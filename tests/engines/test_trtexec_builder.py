@@ -125,11 +125,19 @@ def test_a_builder_is_asked_for_or_the_first_that_works(
     assert "set TRTEXEC" in str(error.value.hint)
     assert error.value.exit_code == 3
     monkeypatch.setattr("edgeprune.engines.child.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "edgeprune.engines.builders.tensorrt_rtx.platform.machine", lambda: "x86_64"
+    )
     with pytest.raises(UnavailableError) as error:
         choose(EngineSettings())
     for part in ("tensorrt: the Python module 'tensorrt' is", "trtexec: TRTEXEC", "tensorrt-rtx: "):
         assert part in str(error.value)
     assert error.value.hint == "pip install 'edgeprune[tensorrt]'"
+    # where that cannot be installed, as on a Jetson, the hint is about what can
+    monkeypatch.setattr("edgeprune.engines.builders.tensorrt_rtx.platform.machine", lambda: "arm64")
+    with pytest.raises(UnavailableError) as error:
+        choose(EngineSettings())
+    assert "TRTEXEC" in str(error.value.hint)
     monkeypatch.setenv("TRTEXEC", str(install_trtexec(tmp_path / "bin", "10.3")))
     found = choose(EngineSettings())
     assert found.builder.NAME == "trtexec"

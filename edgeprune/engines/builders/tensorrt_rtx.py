@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 
 from edgeprune.engines import child
 from edgeprune.engines.architecture import digits, jetsons
@@ -14,6 +15,7 @@ NAME = "tensorrt-rtx"
 FLAVOUR: Flavour = "tensorrt_rtx"
 ORDER = 3
 MODULE = "tensorrt_rtx"
+X86 = ("x86_64", "AMD64")
 
 
 def find() -> Found:
@@ -21,7 +23,9 @@ def find() -> Found:
     try:
         return child.probe(MODULE)
     except UnavailableError as error:
-        return Found(None, missing=str(error), fix="pip install 'edgeprune[tensorrt]'")
+        # there are no packages for other processors
+        fix = "pip install 'edgeprune[tensorrt]'" if platform.machine() in X86 else None
+        return Found(None, missing=str(error), fix=fix)
 
 
 def target(found: Found, sm: str | None, here: str | None) -> str | None:
