@@ -66,11 +66,7 @@ def bench(
     module = runtimes.get(runtime)
     target = resolve_device(device)
     threads = check_settings(batches, threads, min_time_s)
-    if not candidates:
-        raise UsageError("there is no model to measure")
-    wanted = [_candidate(entry, dense) for entry in candidates]
-    if baseline is not None:
-        wanted = _with_baseline(_candidate(baseline, dense), wanted)
+    wanted = gather(candidates, baseline, dense)
     sources = find(wanted, module.FORMAT, runtime)
     environment = context.describe(threads, module.PACKAGES)
     measured: list[Measured] = []
@@ -98,6 +94,24 @@ def bench(
         environment=environment,
         seed=seed,
     )
+
+
+def gather(
+    candidates: Sequence[Candidate | str | Path],
+    baseline: Candidate | str | Path | None,
+    dense: DenseOptions | None,
+) -> list[Candidate]:
+    """Return all that is to be measured, the baseline first.
+
+    Raises:
+        UsageError: if there is no model, or none but the baseline.
+    """
+    if not candidates:
+        raise UsageError("there is no model to measure")
+    wanted = [_candidate(entry, dense) for entry in candidates]
+    if baseline is not None:
+        wanted = _with_baseline(_candidate(baseline, dense), wanted)
+    return wanted
 
 
 def check_settings(batches: Sequence[int], threads: int | None, min_time_s: float) -> int:

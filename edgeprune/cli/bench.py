@@ -27,7 +27,8 @@ def bench(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL_OR_FILE...", help="timm model names, artifact directories, .onnx files."
+            metavar="MODEL_OR_FILE...",
+            help="timm model names, artifact directories, .onnx files; with --host .engine files.",
         ),
     ],
     baseline: Annotated[
@@ -42,6 +43,19 @@ def bench(
         typer.Option(help="onnxruntime (models are exported first; the default) or torch (eager)."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or a device profile.")] = "cpu",
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER@HOST[:PORT]",
+            help="Measure there, over ssh: onnxruntime, or tensorrt through trtexec.",
+        ),
+    ] = None,
+    remote_python: Annotated[
+        str, typer.Option(metavar="COMMAND", help="The Python interpreter on --host.")
+    ] = "python3",
+    ssh_config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="For ssh -F, instead of your own.")
+    ] = None,
     estimate: Annotated[
         bool,
         typer.Option(
@@ -83,9 +97,11 @@ def bench(
     if output is not None:
         check_output_file(output)
     if estimate:
+        if host is not None:
+            raise UsageError("--host measures, --estimate does not; one of them was expected")
         if threads is not None:
             raise UsageError("--threads is for measurements; an estimate has those it is made for")
-    else:
+    elif host is None:
         from edgeprune.benchmarking import runtimes
 
         runtimes.check(runtime or RUNTIME)
@@ -107,6 +123,24 @@ def bench(
                 runtime=runtime,
                 precision=precision,
                 batches=batch or [1],
+                progress=TerminalProgress(),
+            )
+        elif host is not None:
+            from edgeprune.benchmarking.remote import Login, Settings, bench_remote
+
+            result = bench_remote(
+                candidates,
+                Login(host, remote_python, ssh_config),
+                baseline=over,
+                settings=Settings(
+                    runtime=runtime or RUNTIME,
+                    device=device,
+                    precision=precision,
+                    batches=tuple(batch or [1]),
+                    threads=threads,
+                    min_time_s=min_time,
+                    seed=seed,
+                ),
                 progress=TerminalProgress(),
             )
         else:

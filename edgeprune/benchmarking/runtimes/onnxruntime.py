@@ -26,7 +26,7 @@ class OnnxSession:
     """An ONNX Runtime session with input and output bound once, on the device."""
 
     def __init__(self, session: Any, job: Job) -> None:
-        self.loaded = _inspect(session, job)
+        self.loaded = inspect(session, job)
         images = _images(session.get_inputs()[0].type, job, self.loaded.img_size)
         name = session.get_inputs()[0].name
         if job.device == "cpu":
@@ -117,8 +117,13 @@ def _images(kind: str, job: Job, size: int) -> np.ndarray[Any, Any]:
     return images.astype(NORMALISED[kind])
 
 
-def _inspect(session: Any, job: Job) -> Loaded:
-    """Read the input's shape and edgeprune's metadata; check that images of the batch fit."""
+def inspect(session: Any, job: Job) -> Loaded:
+    """Read the input's shape and edgeprune's metadata; check that images of the batch fit.
+
+    Raises:
+        ModelError: if there are several inputs, or one that does not take square images.
+        UsageError: if the batch size is fixed and another one was asked for.
+    """
     inputs = session.get_inputs()
     if len(inputs) != 1:
         raise ModelError(f"{job.name!r} has {len(inputs)} inputs; one, of images, was expected")

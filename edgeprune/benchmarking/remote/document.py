@@ -1,0 +1,102 @@
+"""From what came back to the document of a bench."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from edgeprune.benchmarking import results
+from edgeprune.benchmarking.remote import reply
+from edgeprune.benchmarking.remote.reply import FarModel, FarResult
+from edgeprune.benchmarking.remote.tasks import Task
+from edgeprune.benchmarking.results import Measured
+from edgeprune.errors import ModelError
+from edgeprune.schema import BenchResult
+
+_INPUT = re.compile(r"Input binding for \S+ with dimensions (\d+)x")
+
+
+def make_document(
+    tasks: Sequence[Task],
+    result: FarResult,
+    *,
+    environment: dict[str, Any],
+    device: str,
+    threads: int,
+    baseline: str | None,
+    seed: int,
+) -> BenchResult:
+    """Return the ordinary document of a bench, with the far machine's environment.
+
+    Raises:
+        ModelError: if trtexec measured another batch size than was asked for.
+        ResultError: if a log that came back cannot be read.
+    """
+    models = [model for group in result.groups for model in group]
+    samples = reply.power_samples(result)
+    for task, model in zip(tasks, models, strict=True):
+        check_batch(task, model)
+    measured = [
+        Measured(
+            source=task.source,
+            job=dataclasses.replace(task.job, threads=threads),
+            loaded=task.loaded,
+            recording=model.recording(),
+            peaks=model.peaks(),
+            device=device,
+        )
+        for task, model in zip(tasks, models, strict=True)
+    ]
+    left = environment["left"]
+    facts = environment | {"tegrastats": reply.summary(samples), "trtexec": _trtexec(models)}
+    made = results.summarise(measured, baseline=baseline, environment=facts, seed=seed)
+    energies = [
+        reply.energy_mj(model, task.batch, samples)
+        for task, model in zip(tasks, models, strict=True)
+    ]
+    measurements = [
+        row.model_copy(update={"energy_mj": energy})
+        for row, energy in zip(made.measurements, energies, strict=True)
+    ]
+    notes = [f"an earlier run that was cut off left {path} there; remove it" for path in left]
+    notes += [note for model in models for note in _notes(model)]
+    return made.model_copy(
+        update={
+            "measurements": measurements,
+            "warnings": [*made.warnings, *dict.fromkeys(notes)],
+        }
+    )
+
+
+def check_batch(task: Task, model: FarModel) -> None:
+    """Check that trtexec ran the batch size that was asked for: an engine decides it itself.
+
+    Raises:
+        ModelError: naming both.
+    """
+    found = _INPUT.search(model.log or "")
+    if found is not None and int(found.group(1)) != task.batch:
+        raise ModelError(
+            f"{task.source.label!r} ran with batch {found.group(1)}, not {task.batch}:"
+            " its engine was built for that"
+        )
+
+
+def _trtexec(models: Sequence[FarModel]) -> dict[str, Any] | None:
+    """Return version and command lines of trtexec: its figures mean little without them."""
+    runs = [(model, run) for model in models if (run := model.trtexec_run()) is not None]
+    if not runs:
+        return None
+    return {
+        "version": runs[0][1].version,
+        "gpu": runs[0][1].device,
+        "commands": [shlex.join(model.command or []) for model, _ in runs],
+    }
+
+
+def _notes(model: FarModel) -> list[str]:
+    run = model.trtexec_run()
+    return [f"trtexec: {warning}" for warning in run.warnings] if run is not None else []

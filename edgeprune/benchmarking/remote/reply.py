@@ -1,0 +1,132 @@
+"""The one document that comes back from the far machine, and what is made of it here."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from edgeprune.benchmarking import tegrastats, trtexec
+from edgeprune.benchmarking.rounds import NS_PER_MS, Recording, WarmUp
+from edgeprune.benchmarking.workers import Peaks
+from edgeprune.errors import ResultError
+from edgeprune.schema import Facts
+
+Nanoseconds = Annotated[int, Field(gt=0)]
+MIB = 1 << 20
+# Fewest lines of tegrastats during a model's rounds for which its energy is quoted.
+MIN_POWER_SAMPLES = 10
+
+
+class FarWarmUp(Facts):
+    """See :class:`edgeprune.benchmarking.rounds.WarmUp`."""
+
+    calls: int
+    call_s: float
+    rates: list[float]
+    spent_s: float
+    stop: str
+
+
+class FarModel(Facts):
+    """Raw samples of one model at one batch size, and when its rounds began and ended.
+
+    ``log`` and ``command`` are those of the last run of trtexec.
+    """
+
+    rounds: Annotated[list[Annotated[list[Nanoseconds], Field(min_length=1)]], Field(min_length=2)]
+    spans_ns: list[tuple[int, int]]
+    restless: int
+    warmup: FarWarmUp
+    peak_rss_bytes: int | None
+    log: str | None = None
+    command: list[str] | None = None
+
+    def recording(self) -> Recording:
+        """Return the samples as a local bench has them."""
+        return Recording(
+            rounds=tuple(np.asarray(r, np.float64) / NS_PER_MS for r in self.rounds),
+            warmup=WarmUp(**self.warmup.model_dump()),
+            restless=self.restless,
+        )
+
+    def trtexec_run(self) -> trtexec.TrtexecRun | None:
+        """Read the log of trtexec, if that was what measured. Raises ResultError."""
+        return trtexec.parse(self.log) if self.log is not None else None
+
+    def peaks(self) -> Peaks:
+        """Return the peak memory: of the process, or what trtexec says of its context."""
+        run = self.trtexec_run()
+        mib = run.context_mib if run is not None else None
+        return Peaks(self.peak_rss_bytes, round(mib * MIB) if mib is not None else None)
+
+
+class FarResult(Facts):
+    """What was measured: groups of models by batch size, and tegrastats' lines with their times."""
+
+    groups: list[list[FarModel]]
+    tegrastats: list[tuple[int, str]]
+
+
+def read_result(raw: dict[str, Any], host: str) -> FarResult:
+    """Check what came back.
+
+    Raises:
+        ResultError: naming the first thing that cannot be true.
+    """
+    try:
+        return FarResult.model_validate(raw)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ResultError(f"what {host} sent back is damaged: {where}: {first['msg']}") from None
+
+
+def power_samples(result: FarResult) -> list[tuple[int, tegrastats.Sample]]:
+    """Read tegrastats' lines. Raises ResultError for one that cannot be read."""
+    return [(when, tegrastats.parse_line(line)) for when, line in result.tegrastats]
+
+
+def energy_mj(
+    model: FarModel, batch: int, samples: Sequence[tuple[int, tegrastats.Sample]]
+) -> float | None:
+    """Return what the whole board used per image, in mJ: its mean power during the model's rounds.
+
+    None where the rails are not known, or too few lines came during the rounds.
+    """
+    powers = [
+        sample.board_mw
+        for when, sample in samples
+        if any(start <= when <= end for start, end in model.spans_ns)
+    ]
+    known = [power for power in powers if power is not None]
+    if len(known) < MIN_POWER_SAMPLES or len(known) < len(powers):
+        return None
+    call_s = float(model.recording().samples.mean()) / 1e3
+    return statistics.fmean(known) * call_s / batch
+
+
+def summary(samples: Sequence[tuple[int, tegrastats.Sample]]) -> dict[str, Any] | None:
+    """Return what tegrastats says of the whole run, None where it is not there."""
+    if not samples:
+        return None
+    found = [sample for _, sample in samples]
+    powers = [sample.board_mw for sample in found if sample.board_mw is not None]
+    gpu = [sample.gpu_percent for sample in found if sample.gpu_percent is not None]
+    clocks = [mhz for sample in found for mhz in sample.gpu_mhz]
+    zones = {zone for sample in found for zone in sample.temperatures_c}
+    return {
+        "samples": len(found),
+        "board_mw_mean": statistics.fmean(powers) if powers else None,
+        "ram_used_mib_max": max(sample.ram_used_mib for sample in found),
+        "gpu_percent_max": max(gpu, default=None),
+        "gpu_mhz_min": min(clocks, default=None),
+        "gpu_mhz_max": max(clocks, default=None),
+        "temperatures_c_max": {
+            zone: max(s.temperatures_c[zone] for s in found if zone in s.temperatures_c)
+            for zone in sorted(zones)
+        },
+    }
