@@ -37,7 +37,7 @@ from typing import Any, Callable
 
 PROTOCOL = 1
 PREFIX = "edgeprune-bench-"
-NOWHERE = Path("/nowhere")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 # How often a process looks whether something has happened: rarely, since it does so on the machine
 # that is measured.
 TICK_S = 0.5
@@ -116,7 +116,7 @@ def write_json(path: Path, document: Any) -> None:
 def disk_error(folder: Path, error: OSError) -> AgentError:
     """Return what to say about an OSError that was met while writing into ``folder``."""
     where = str(folder.parent)
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno not in FULL:
         return AgentError("OutputError", f"{where!r} there cannot be written: {error.strerror}")
     free = shutil.disk_usage(where).free / 1e6
     return AgentError(
@@ -181,6 +181,11 @@ def output_of(words: list[str]) -> str | None:
     return done.stdout.decode("utf-8", errors="replace")
 
 
+def scratch_in(folder: str) -> dict[str, str]:
+    """Return an environment whose programs leave what they leave in ``folder``."""
+    return {**os.environ, "TMPDIR": folder}
+
+
 PROBE = (
     "import json, numpy, onnxruntime; print(json.dumps({'numpy': numpy.__version__,"
     " 'onnxruntime': onnxruntime.__version__}))"
@@ -189,12 +194,14 @@ PROBE = (
 
 def runtimes() -> dict[str, Any]:
     """Import numpy and ONNX Runtime in a process of its own; say their versions, or what fails."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        cwd="/",
-    )
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as scratch:
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            cwd=scratch,
+            env=scratch_in(scratch),
+        )
     if done.returncode == 0:
         return {"versions": json.loads(done.stdout.decode().splitlines()[-1]), "problem": None}
     lines = done.stderr.decode("utf-8", errors="replace").strip().splitlines()
@@ -373,7 +380,7 @@ class OnnxWorker:
             [sys.executable, __file__, "worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **task["environment"]},
+            env={**scratch_in(str(Path(task["path"]).parent)), **task["environment"]},
             universal_newlines=True,
         )
 
@@ -469,6 +476,7 @@ class TrtexecWorker:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env=scratch_in(str(self.engine.parent)),
         )
         self.log = done.stdout.decode("utf-8", errors="replace")[-LOG_CHARS:]
         if done.returncode != 0:
@@ -574,7 +582,7 @@ def measure(folder: Path) -> None:
     except AgentError as error:
         result = error.document
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
         result = disk_error(folder, error).document
     finally:
@@ -744,7 +752,8 @@ class Front:
 
     def __init__(self, source: bytes) -> None:
         self.source = source
-        self.folder = NOWHERE
+        # Replaced by the private folder in it.
+        self.folder = Path(tempfile.gettempdir(), "nothing")
         self.writing = threading.Lock()
 
     def serve(self) -> None:
@@ -756,6 +765,10 @@ class Front:
                 reply = getattr(self, "do_" + request["do"])(request)
             except AgentError as error:
                 reply = error.document
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                reply = disk_error(self.folder, error).document
             if reply is not None:
                 self.send({"re": request["do"], **reply})
 
@@ -826,11 +839,8 @@ class Front:
 
     def do_measure(self, request: dict[str, Any]) -> dict[str, Any]:
         """Hand the job over; asked again after a lost connection, it only reports."""
-        try:
-            if not (self.folder / "job.json").exists():
-                write_json(self.folder / "job.json", request["job"])
-        except OSError as error:
-            raise disk_error(self.folder, error) from error
+        if not (self.folder / "job.json").exists():
+            write_json(self.folder / "job.json", request["job"])
         threading.Thread(target=self.watch, daemon=True).start()
         return {}
 

@@ -18,11 +18,7 @@ import psutil
 import pytest
 
 SSHD = shutil.which("sshd", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"]))
-MISSING = [
-    name
-    for name, place in (("sshd", SSHD), ("ssh", shutil.which("ssh")))
-    if place is None
-]
+MISSING = [name for name, place in (("sshd", SSHD), ("ssh", shutil.which("ssh"))) if place is None]
 needs_sshd = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
 
