@@ -299,7 +299,9 @@ def test_a_connection_that_stays_away_leaves_nothing_there(
 ) -> None:
     notes = Notes()
     thread = when_measuring(board, board.stop)
-    with pytest.raises(UnavailableError, match=r"did not come back within 1 s: .*refused") as caught:
+    with pytest.raises(
+        UnavailableError, match=r"did not come back within 1 s: .*refused"
+    ) as caught:
         bench_remote(
             [nets[0]],
             Login("board", board.python, board.config),

@@ -55,14 +55,19 @@ def find_sources(candidates: Sequence[Candidate], runtime: str) -> list[Source]:
     Raises:
         ArtifactError, ModelError, UsageError: as :func:`edgeprune.benchmarking.candidates.find`.
     """
-    engines = {c: _engine(c) for c in candidates if Path(c.reference).suffix.lower() in ENGINES}
+    engines = [c for c in candidates if Path(c.reference).suffix.lower() in ENGINES]
     if engines and runtime != "tensorrt":
         raise UsageError(
-            f"runtime {runtime!r} cannot load the engine {next(iter(engines)).reference!r}",
+            f"runtime {runtime!r} cannot load the engine {engines[0].reference!r}",
             hint="--runtime tensorrt measures engines",
         )
     others = iter(find([c for c in candidates if c not in engines], "onnx", runtime))
-    return [engines[c] if c in engines else next(others) for c in candidates]
+    sources = [_engine(c) if c in engines else next(others) for c in candidates]
+    labels = [source.label for source in sources]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"two models are called {label!r}; rename one of the files")
+    return sources
 
 
 @contextmanager
