@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ from edgeprune.benchmarking.remote.bench import check_machine, job_of
 from edgeprune.benchmarking.remote.facts import FarFacts, environment_of, machine_of, read_facts
 from edgeprune.benchmarking.remote.models import find_sources, parcel
 from edgeprune.benchmarking.remote.reply import energy_mj, power_samples, read_result, summary
-from edgeprune.benchmarking.remote.ssh import explain, far_error
+from edgeprune.benchmarking.remote.ssh import (
+    Connection,
+    ConnectionLostError,
+    explain,
+    far_error,
+)
 from edgeprune.benchmarking.remote.tasks import Task, make_tasks
 from edgeprune.cli import main
 from edgeprune.errors import (
@@ -123,6 +129,65 @@ def test_errors_from_there_are_ours_and_nothing_else() -> None:
     assert str(full) == "b: no space"
     for name in ("Path", "SystemExit", "annotations", ""):
         assert type(far_error("b", {"error": name, "message": "x"})) is UnavailableError
+
+
+FAKE_SSH = """#!{python}
+import json, sys
+sys.stdin.buffer.read(int(sys.stdin.buffer.readline()))
+print("Welcome to the board!")
+print(json.dumps({{"agent": 1}}), flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)["do"]
+    if asked == "fail":
+        sys.exit("ValueError: a defect")
+    if asked == "drop":
+        sys.exit(255)
+    print(json.dumps({{"event": "progress", "done": 0.5}}))
+    print(json.dumps({{"re": "something older"}}))
+    print(json.dumps({{"re": asked}}), flush=True)
+"""
+
+
+@pytest.fixture
+def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "ssh"
+    program.write_text(FAKE_SSH.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("fake_ssh")
+def test_an_event_that_overtakes_the_reply_is_kept() -> None:
+    connection = Connection(Login("b"))
+    try:
+        assert connection.ask("measure") == {"re": "measure"}
+        assert connection.event() == {"event": "progress", "done": 0.5}
+    finally:
+        connection.close()
+
+
+@pytest.mark.usefixtures("fake_ssh")
+@pytest.mark.parametrize(
+    ("do", "kind", "message"),
+    [
+        ("fail", UnavailableError, "the agent on b failed: ValueError: a defect"),
+        ("drop", ConnectionLostError, "the connection to b was lost"),
+    ],
+)
+def test_a_defect_there_is_no_lost_connection(
+    do: str, kind: type[UnavailableError], message: str
+) -> None:
+    connection = Connection(Login("b"))
+    with pytest.raises(UnavailableError) as caught:
+        connection.ask(do)
+    connection.close()
+    assert (type(caught.value), str(caught.value)) == (kind, message)
+
+
+def test_without_ssh_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError, match="no ssh here"):
+        Connection(Login("b"))
 
 
 def facts(**changes: Any) -> FarFacts:

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ OPTIONS = {
     "ClearAllForwardings": "yes",
     "ForwardAgent": "no",
     "ForwardX11": "no",
+    "RemoteCommand": "none",
     # A shared connection that is open already may be used; none is made that would outlive this.
     "ControlMaster": "no",
 }
@@ -153,18 +155,20 @@ class Connection:
                 no usable Python.
         """
         self._login = login
-        # Only one of the two is under way at a time: a request, or the bytes of a file.
+        command = login.command()
+        # False while a file is half sent, when no request would be understood, and after the end.
         self.usable = True
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
         # A session of its own: Ctrl-C is for this process, which still has to clean up there.
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            login.command(),
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             start_new_session=True,
         )
         self._lines: queue.Queue[bytes | None] = queue.Queue()
+        self._events: deque[dict[str, Any]] = deque()
         threading.Thread(target=self._read, daemon=True).start()
         try:
             self._greet()
@@ -204,14 +208,15 @@ class Connection:
 
     def event(self) -> dict[str, Any]:
         """Wait for the next event, with signs of life meanwhile. Raises ConnectionLostError."""
-        while True:
+        while not self._events:
             try:
                 message = self._message(BEAT_S)
             except queue.Empty:
                 self._send(b'{"do": "beat"}\n')
                 continue
             if "event" in message:
-                return message
+                self._events.append(message)
+        return self._events.popleft()
 
     def close(self) -> None:
         """End ssh. The agent's front ends with it, its guard does not."""
@@ -249,11 +254,12 @@ class Connection:
     def _reply(self, do: str) -> dict[str, Any]:
         while True:
             message = self._message(None)
-            if message.get("re") != do:
-                continue
-            if "error" in message:
-                raise far_error(self._login.host, message)
-            return message
+            if "event" in message:  # it may overtake the reply
+                self._events.append(message)
+            elif message.get("re") == do:
+                if "error" in message:
+                    raise far_error(self._login.host, message)
+                return message
 
     def _message(self, timeout_s: float | None) -> dict[str, Any]:
         line = self._lines.get(timeout=timeout_s)
