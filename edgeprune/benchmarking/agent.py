@@ -651,6 +651,7 @@ def check_digest(path: Path, task: dict[str, Any]) -> None:
 
 def guard(folder: Path, lease_s: float) -> None:
     """Start the measuring when the job is there; at the end remove all of it."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (folder / "guarded").touch()
@@ -869,7 +870,7 @@ class Front:
                 self.send({"event": "result", "result": json.loads(result)})
                 return
             if not guarded:
-                gone = AgentError("UnavailableError", "the run was ended there by somebody else")
+                gone = AgentError("UnavailableError", "the guard of the run was ended there")
                 self.send({"event": "result", "result": gone.document})
                 return
             share = read_text(self.folder / "progress.json")

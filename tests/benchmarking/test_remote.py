@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx.parser
+import psutil
 import pytest
 from far_host import FarHost, far_host, needs_sshd
 from onnx_files import write_mlp
@@ -312,6 +313,35 @@ def test_a_connection_that_stays_away_leaves_nothing_there(
     thread.join()
     assert caught.value.hint == "what runs there ends by itself after 4 s"
     assert "could not be removed now" in notes.said[-1]
+    assert board.wait_until_clean() == []
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("guard", "board: the guard of the run was ended there"),
+        ("measure", "board: the measuring process died there (killed by SIGKILL)"),
+        ("worker", "board: the process that measured 'small' died there (killed by SIGKILL)"),
+    ],
+)
+def test_a_process_that_is_killed_there(
+    board: FarHost,
+    nets: tuple[str, str],
+    capsys: pytest.CaptureFixture[str],
+    what: str,
+    message: str,
+) -> None:
+    def kill() -> None:
+        for process in psutil.process_iter(["cmdline"]):
+            command = process.info["cmdline"] or []
+            if what in command and str(board.scratch) in str(command):
+                process.kill()
+
+    thread = when_measuring(board, kill)
+    assert main(["bench", nets[0], *words(board), "--min-time", "600"]) == 3
+    thread.join()
+    assert message in error_of(capsys)
     assert board.wait_until_clean() == []
 
 
