@@ -370,6 +370,20 @@ def test_an_interrupt_leaves_nothing_on_either_side(
     assert list(here.glob("*edgeprune*")) == []
 
 
+@pytest.mark.skipif(
+    "EDGEPRUNE_AARCH64_PYTHON" not in os.environ,
+    reason="EDGEPRUNE_AARCH64_PYTHON names no emulated Python; docs/remote.md says how to make one",
+)
+@pytest.mark.usefixtures("quick")
+def test_an_emulated_aarch64_userland(
+    board: FarHost, nets: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [*words(board, "--json"), "--remote-python", os.environ["EDGEPRUNE_AARCH64_PYTHON"]]
+    assert main(["bench", nets[0], *asked]) == 0
+    assert json.loads(capsys.readouterr().out)["environment"]["machine"] == "aarch64"
+    assert board.left() == []
+
+
 FAKE_TRTEXEC = """
 for word in "$@"; do
   case "$word" in

@@ -289,7 +289,7 @@ class Connection:
         except subprocess.TimeoutExpired:
             code = SSH_FAILED
         lines = self._said().splitlines()
-        why = f": {lines[-1]}" if lines else ""
+        why = f": {lines[-1].rstrip('. ')}" if lines else ""
         if 0 <= code != SSH_FAILED:
             return UnavailableError(f"the agent on {self._login.host} failed{why}")
         return ConnectionLostError(f"the connection to {self._login.host} was lost{why}")
