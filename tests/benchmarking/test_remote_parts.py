@@ -18,15 +18,11 @@ from edgeprune.benchmarking import agent, context
 from edgeprune.benchmarking.candidates import Candidate
 from edgeprune.benchmarking.remote import Login, Settings
 from edgeprune.benchmarking.remote.bench import check_machine, job_of
+from edgeprune.benchmarking.remote.connection import Connection, ConnectionLostError, far_error
 from edgeprune.benchmarking.remote.facts import FarFacts, environment_of, machine_of, read_facts
+from edgeprune.benchmarking.remote.login import explain
 from edgeprune.benchmarking.remote.models import find_sources, parcel
 from edgeprune.benchmarking.remote.reply import energy_mj, power_samples, read_result, summary
-from edgeprune.benchmarking.remote.ssh import (
-    Connection,
-    ConnectionLostError,
-    explain,
-    far_error,
-)
 from edgeprune.benchmarking.remote.tasks import Task, make_tasks
 from edgeprune.cli import main
 from edgeprune.errors import (

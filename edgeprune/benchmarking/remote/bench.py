@@ -14,11 +14,11 @@ from edgeprune.benchmarking.candidates import Candidate
 from edgeprune.benchmarking.harness import gather
 from edgeprune.benchmarking.remote.document import make_document
 from edgeprune.benchmarking.remote.facts import FarFacts, environment_of, machine_of, read_facts
+from edgeprune.benchmarking.remote.login import Login
 from edgeprune.benchmarking.remote.models import exported, find_sources
 from edgeprune.benchmarking.remote.reply import FarResult, read_result
 from edgeprune.benchmarking.remote.session import Limits, Session
 from edgeprune.benchmarking.remote.settings import Settings
-from edgeprune.benchmarking.remote.ssh import Login
 from edgeprune.benchmarking.remote.tasks import Task, make_tasks
 from edgeprune.errors import ResultError, UnavailableError
 from edgeprune.machine import Machine

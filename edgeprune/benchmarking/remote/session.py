@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from edgeprune.benchmarking.remote.ssh import (
+from edgeprune.benchmarking.remote.connection import (
     Connection,
     ConnectionLostError,
-    Login,
     far_error,
     reconnect,
 )
+from edgeprune.benchmarking.remote.login import Login
 from edgeprune.errors import EdgepruneError, UnavailableError
 from edgeprune.progress import Progress
 
