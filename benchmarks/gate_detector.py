@@ -21,6 +21,7 @@ from benchmarks.record import machine
 from edgeprune.benchmarking.rounds import measure
 from edgeprune.benchmarking.runtimes.base import Loaded
 from edgeprune.benchmarking.stats import Samples
+from edgeprune.benchmarking.stopping import StopRule
 from edgeprune.benchmarking.workers import Peaks, Round
 from edgeprune.gate.judge import judge
 from edgeprune.gate.limits import LatencyLimit, Limits
@@ -128,6 +129,9 @@ class SimulatedWorker:
         self.where.now_s += REST_S
         return Round(samples)
 
+    def transfers(self, seconds: float) -> None:
+        return None
+
     def peaks(self) -> Peaks:
         return Peaks(None, None)
 
@@ -155,13 +159,13 @@ def simulate(
     if interleaved:
         where = SimulatedMachine(noise, generator)
         workers = [SimulatedWorker(where, latency) for latency in latencies]
-        baseline, current = measure(workers, min_time_s=seconds, seed=seed)
+        baseline, current = measure(workers, rule=StopRule.of(seconds), seed=seed)
         return Simulated(baseline.rounds, current.rounds, {})
     machines = [SimulatedMachine(noise, generator) for _ in latencies]
     # What bench sees of other programs before it starts.
     busy = [{"busy_cores": float(where.disturbed)} for where in machines]
     rounds = [
-        measure([SimulatedWorker(where, latency)], min_time_s=seconds, seed=seed)[0].rounds
+        measure([SimulatedWorker(where, latency)], rule=StopRule.of(seconds), seed=seed)[0].rounds
         for where, latency in zip(machines, latencies, strict=True)
     ]
     return Simulated(rounds[0], rounds[1], distrust(busy[1], busy[0]))

@@ -36,6 +36,7 @@ def run(threads: int = 1, min_time_s: float = 4.0) -> dict[str, Any]:
             baseline=str(dense),
             threads=threads,
             min_time_s=min_time_s,
+            precision_target=None,
         )
     latency = {found.model: found.latency_ms.p50 for found in result.measurements}
     rows = [

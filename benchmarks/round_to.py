@@ -85,7 +85,13 @@ def _measure(
     files: dict[int, Path], records: dict[int, ArtifactRecord], threads: int, min_time_s: float
 ) -> Iterable[dict[str, Any]]:
     others = [file for step, file in files.items() if step != BASE]
-    result = bench(others, baseline=files[BASE], threads=threads, min_time_s=min_time_s)
+    result = bench(
+        others,
+        baseline=files[BASE],
+        threads=threads,
+        min_time_s=min_time_s,
+        precision_target=None,
+    )
     medians = {m.model: m.latency_ms.p50 for m in result.measurements}
     comparisons = {c.model: c for c in result.comparisons}
     for step, file in files.items():

@@ -36,6 +36,7 @@ def _measure(files: dict[float, Path], threads: int, min_time_s: float) -> list[
         baseline=files[0.0],
         threads=threads,
         min_time_s=min_time_s,
+        precision_target=None,
     )
     medians = {m.model: m.latency_ms.p50 for m in result.measurements}
     profiles = {

@@ -55,6 +55,7 @@ def _measure(
         batches=BATCHES,
         threads=threads,
         min_time_s=min_time_s,
+        precision_target=None,
     )
     medians = {(m.model, m.batch): m.latency_ms.p50 for m in result.measurements}
     rows = []

@@ -244,6 +244,7 @@ class _Run:
             baseline=candidates["dense"],
             batches=self.recipe.batches,
             min_time_s=self.recipe.bench_s,
+            precision_target=None,
             seed=self.recipe.seed,
             progress=self.progress,
         )

@@ -27,7 +27,7 @@ Status = Literal["ok", "missing", "broken", "optional"]
 REQUIRED_KINDS = ("python", "package", "runtime", "system")
 
 # Where the import name is not the distribution's name with underscores.
-MODULES = {"pillow": "PIL"}
+MODULES = {"pillow": "PIL", "nvidia-ml-py": "pynvml"}
 
 # Packages that are read as data and never imported: the file that edgeprune needs.
 DATA_FILES = {

@@ -56,6 +56,7 @@ IDLE_LIMIT_S = 3.0
 
 FILES = (
     "proc/cpuinfo",
+    "proc/self/cgroup",
     "proc/meminfo",
     "proc/loadavg",
     "proc/device-tree/model",
@@ -63,7 +64,10 @@ FILES = (
     "etc/nv_tegra_release",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq",
+    "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq",
+    "sys/firmware/acpi/platform_profile",
     "sys/fs/cgroup/cpu.max",
+    "sys/fs/cgroup/memory.max",
     "sys/fs/cgroup/cpu/cpu.cfs_quota_us",
     "sys/fs/cgroup/cpu/cpu.cfs_period_us",
 )
@@ -85,6 +89,10 @@ TEGRASTATS_INTERVAL_MS = 100
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # From this version on, ONNX Runtime can be told not to fall back to the CPU.
 NO_FALLBACK_SINCE = (1, 15)
+
+# Of the bootstrap that decides when to stop, which has to be surer than the one that counts.
+RESAMPLES = 400
+CAUTION = 0.8
 
 
 class AgentError(Exception):
@@ -496,13 +504,13 @@ def ending(code: int) -> str:
 def measure_group(
     workers: list[Any],
     rules: dict[str, float],
-    min_time_s: float,
+    stop: dict[str, Any],
     order: random.Random,
     say: Callable[[float], object] = lambda share: None,
 ) -> list[dict[str, Any]]:
     """Warm all workers up, then measure them in rounds; as edgeprune/benchmarking/rounds.py does.
 
-    ``order`` shuffles; ``say`` is told the share that is done after every round.
+    ``stop`` says when it is enough, ``order`` shuffles, ``say`` is told the share that is done.
     """
     warmups: list[dict[str, Any]] = [
         {"calls": 0, "call_s": 0.0, "rates": [], "spent_s": 0.0, "stop": None} for _ in workers
@@ -511,23 +519,80 @@ def measure_group(
         for index, state in enumerate(warmups):
             if state["stop"] is None:
                 warm_up_window(workers[index], state, rules)
-    slowest = max(state["call_s"] for state in warmups)
-    wanted = min_time_s / max(rules["round_s"], slowest)
-    count = int(min(max(wanted, rules["min_rounds"]), rules["max_rounds"]))
     found: list[dict[str, Any]] = [
         {"rounds": [], "spans_ns": [], "restless": 0, "warmup": state} for state in warmups
     ]
-    indices = list(range(len(workers)))
+    slowest = max(rules["round_s"], *(state["call_s"] for state in warmups))
+    seconds, target = stop["min_time_s"], stop["precision"]
+    count = int(min(max(seconds / slowest, rules["min_rounds"]), rules["max_rounds"]))
+    share = seconds / stop["max_time_s"] if target is not None else 1.0
     for number in range(count):
-        order.shuffle(indices)
-        for index in indices:
-            start = time.monotonic_ns()
-            timed = workers[index].round(min_time_s / count, rules["lead_in_s"])
-            found[index]["rounds"].append(timed["samples_ns"])
-            found[index]["spans_ns"].append([start, time.monotonic_ns()])
-            found[index]["restless"] += not timed["idle"]
-        say((number + 1) / count)
-    return found
+        take_turns(workers, found, seconds / count, rules["lead_in_s"], order)
+        say(share * (number + 1) / count)
+    stopped_by = "min_time"
+    if target is not None:
+        stopped_by = until_precise(workers, found, rules, stop, slowest, order, say)
+    return [{**entry, "stopped_by": stopped_by} for entry in found]
+
+
+def take_turns(
+    workers: list[Any],
+    found: list[dict[str, Any]],
+    seconds: float,
+    lead_in_s: float,
+    order: random.Random,
+) -> None:
+    """Measure every worker once, in an order that is drawn anew."""
+    for index in order.sample(range(len(workers)), len(workers)):
+        start = time.monotonic_ns()
+        timed = workers[index].round(seconds, lead_in_s)
+        found[index]["rounds"].append(timed["samples_ns"])
+        found[index]["spans_ns"].append([start, time.monotonic_ns()])
+        found[index]["restless"] += not timed["idle"]
+
+
+def until_precise(
+    workers: list[Any],
+    found: list[dict[str, Any]],
+    rules: dict[str, float],
+    stop: dict[str, Any],
+    slowest_s: float,
+    order: random.Random,
+    say: Callable[[float], object],
+) -> str:
+    """Take more rounds until every median is precise enough, or the time is over; say which."""
+
+    def precise() -> bool:
+        return all(half_width(entry["rounds"]) <= CAUTION * stop["precision"] for entry in found)
+
+    if precise():
+        return "precision"
+    left_s = stop["max_time_s"] - stop["min_time_s"]
+    most = min(int(left_s / slowest_s), int(rules["max_more_rounds"]))
+    look_at = rules["look_again"] * len(found[0]["rounds"])
+    for number in range(most):
+        take_turns(workers, found, left_s / most, rules["lead_in_s"], order)
+        say((stop["min_time_s"] + left_s * (number + 1) / most) / stop["max_time_s"])
+        if len(found[0]["rounds"]) >= look_at:
+            if precise():
+                return "precision"
+            look_at = rules["look_again"] * len(found[0]["rounds"])
+    return "precision" if most and precise() else "max_time"
+
+
+def half_width(rounds: list[list[int]]) -> float:
+    """Return the half width of a 95 % interval on the median of the rounds' medians, relative.
+
+    A bootstrap over rounds. Only for stopping: the interval that is reported is computed on the
+    workstation, from all calls.
+    """
+    medians = [statistics.median(samples) for samples in rounds]
+    draw = random.Random(0)
+    drawn = sorted(
+        statistics.median(draw.choices(medians, k=len(medians))) for _ in range(RESAMPLES)
+    )
+    low, high = drawn[int(0.025 * RESAMPLES)], drawn[int(0.975 * RESAMPLES)]
+    return float(high - low) / 2 / statistics.median(medians)
 
 
 def warm_up_window(worker_: Any, state: dict[str, Any], rules: dict[str, float]) -> None:
@@ -629,7 +694,7 @@ def do_group(
             workers.append(kinds[job["runtime"]]({**task, "path": str(path)}))
         for loading in workers:  # one after the other: loading is heavy
             loading.load()
-        found = measure_group(workers, job["rules"], job["min_time_s"], order, say)
+        found = measure_group(workers, job["rules"], job["stop"], order, say)
         return [{**entry, **worker_.facts()} for entry, worker_ in zip(found, workers)]
     finally:
         for started in workers:

@@ -1,36 +1,55 @@
-"""What stands beside a measurement: the machine, its state, the versions, and honest warnings."""
+"""What stands beside a measurement: the machine, its state, the versions, and honest warnings.
+
+Whatever is not told here is null. Files of the system are looked up under ``root``; another one
+stands for another machine.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from edgeprune.environment import available_cores, cpu_name, version_of
+from edgeprune.benchmarking import nvml
+from edgeprune.benchmarking.cgroup import cpu_limit, memory_limit_bytes
+from edgeprune.environment import available_cores, cpu_name, read_line, version_of
+from edgeprune.errors import UnavailableError
 
 # Above this many busy cores before the start, somebody else is using the machine. The load
 # average would also count what this very program did in the minute before.
 BUSY_CORES = 0.3
 BUSY_WINDOW_S = 0.5
+PROGRAM_TIMEOUT_S = 10
+SLOW_MODES = ("low-power", "quiet", "cool")
+CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"
 
 
 def describe(threads: int, packages: tuple[str, ...], root: Path = Path("/")) -> dict[str, Any]:
     """Return what a reader must know of this machine to judge a number; null where unknown."""
+    memory = memory_limit_bytes(root)
     return {
-        "cpu": cpu_name(),
+        "cpu": cpu_name(root),
         "cores": os.cpu_count(),
         "available_cores": available_cores(),
         "cpu_limit": cpu_limit(root),
+        "memory_limit_mb": memory / 1e6 if memory is not None else None,
         "threads": threads,
         "busy_cores": _busy_cores(),
         "load_average": _load_average(),
-        "governor": _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "frequency_mhz": _frequency_mhz(root),
+        "governor": read_line(root / CPUFREQ / "scaling_governor"),
+        "frequency_mhz": frequency_mhz(root),
+        "max_frequency_mhz": max_frequency_mhz(root),
+        "power_mode": power_mode(root),
+        "on_battery": on_battery(root),
+        "gpu": _gpu(),
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -47,6 +66,10 @@ def warnings(environment: dict[str, Any]) -> list[str]:
         found.append(f"{busy:.1f} cores were busy before the start: other programs were running")
     if environment["governor"] == "powersave":
         found.append("the CPU's governor is powersave: its clock may be lowered at any time")
+    if environment.get("power_mode") in SLOW_MODES:
+        found.append(f"the power mode is {environment['power_mode']}: clocks are held down")
+    if environment.get("on_battery"):
+        found.append("it runs on battery: clocks may be held down")
     threads, cores = environment["threads"], environment["available_cores"]
     if threads > cores:
         found.append(f"{threads} threads share {cores} available cores")
@@ -56,18 +79,54 @@ def warnings(environment: dict[str, Any]) -> list[str]:
     return found
 
 
-def cpu_limit(root: Path = Path("/")) -> float | None:
-    """Return the cores' worth of time that the control group allows, None if there is no limit."""
-    group = root / "sys/fs/cgroup"
-    unified = _read(group / "cpu.max")
-    if unified is not None:
-        quota, _, period = unified.partition(" ")
-    else:
-        quota = _read(group / "cpu/cpu.cfs_quota_us") or ""
-        period = _read(group / "cpu/cpu.cfs_period_us") or ""
-    if not quota.isdigit() or not period.isdigit():
+def frequency_mhz(root: Path = Path("/")) -> float | None:
+    """Return the clock of the first core now."""
+    found = _mhz(root / CPUFREQ / "scaling_cur_freq")
+    if found is not None:
+        return found
+    # Virtual machines have no cpufreq.
+    line = re.search(r"^cpu MHz\s*:\s*([\d.]+)\s*$", _text(root / "proc/cpuinfo"), re.MULTILINE)
+    return float(line[1]) if line else None
+
+
+def max_frequency_mhz(root: Path = Path("/")) -> float | None:
+    """Return the highest clock of the first core."""
+    return _mhz(root / CPUFREQ / "cpuinfo_max_freq")
+
+
+def power_mode(root: Path = Path("/")) -> str | None:
+    """Return the mode that nvpmodel (Jetson) or the firmware (ACPI) is in."""
+    profile = read_line(root / "sys/firmware/acpi/platform_profile")
+    if profile is not None:
+        return profile
+    program = shutil.which("nvpmodel")
+    if program is None:
         return None
-    return int(quota) / int(period)
+    try:
+        answer = subprocess.run(
+            [program, "-q"], capture_output=True, text=True, timeout=PROGRAM_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return parse_nvpmodel(answer.stdout)
+
+
+def parse_nvpmodel(text: str) -> str | None:
+    """Return the name of the mode that ``nvpmodel -q`` prints."""
+    found = re.search(r"^NV Power Mode:\s*(\S+)\s*$", text, re.MULTILINE)
+    return found[1] if found else None
+
+
+def on_battery(root: Path = Path("/")) -> bool | None:
+    """Tell whether a battery drives the machine; None if it has no supply that says so."""
+    supplies = root / "sys/class/power_supply"
+    online = [
+        read_line(supply / "online")
+        for supply in (sorted(supplies.iterdir()) if supplies.is_dir() else [])
+        if read_line(supply / "type") in ("Mains", "USB")
+    ]
+    known = [text for text in online if text is not None]
+    return not any(text == "1" for text in known) if known else None
 
 
 def _busy_cores() -> float:
@@ -80,13 +139,24 @@ def _load_average() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def _frequency_mhz(root: Path) -> float | None:
-    text = _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
-    return int(text) / 1000 if text is not None and text.isdigit() else None
-
-
-def _read(path: Path) -> str | None:
+def _gpu() -> dict[str, Any] | None:
     try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
+        library = nvml.open_nvml()
+        return nvml.describe(library, nvml.gpu_handle(library))
+    except UnavailableError:
+        from edgeprune.machine import query_gpus
+
+        gpus = query_gpus()
+        return {"name": gpus[0].name, "driver": gpus[0].driver} if gpus else None
+
+
+def _mhz(path: Path) -> float | None:
+    khz = read_line(path)
+    return int(khz) / 1000 if khz is not None and khz.isdigit() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

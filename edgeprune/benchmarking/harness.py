@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import json
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.benchmarking import context, results, runtimes
-from edgeprune.benchmarking.candidates import Candidate, Source, find, loadable
-from edgeprune.benchmarking.results import Measured
-from edgeprune.benchmarking.rounds import measure
-from edgeprune.benchmarking.runtimes.base import Job
+from edgeprune.benchmarking import context, results, runtimes, scenarios
+from edgeprune.benchmarking.candidates import Candidate, find, loadable
+from edgeprune.benchmarking.conditions import Watch
+from edgeprune.benchmarking.energy import metered
+from edgeprune.benchmarking.groups import Setup
+from edgeprune.benchmarking.scenarios.base import Options, Outcome
+from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
 from edgeprune.environment import available_cores
 from edgeprune.errors import UnavailableError, UsageError, one_of
 from edgeprune.progress import SILENT, Progress
-from edgeprune.schema import BenchResult
+from edgeprune.schema import BenchResult, PreprocessingTimes
 
 if TYPE_CHECKING:
     from edgeprune.model import DenseOptions
@@ -32,9 +33,15 @@ def bench(
     baseline: Candidate | str | Path | None = None,
     runtime: str = "onnxruntime",
     device: str = "cpu",
-    batches: Sequence[int] = (1,),
+    batches: Sequence[int] | None = None,
     threads: int | None = None,
     min_time_s: float = 3.0,
+    max_time_s: float | None = None,
+    precision_target: float | None = PRECISION_TARGET,
+    scenario: str = "latency",
+    period_s: float | None = None,
+    duration_s: float | None = None,
+    images: Path | None = None,
     seed: int = 0,
     dense: DenseOptions | None = None,
     progress: Progress = SILENT,
@@ -48,11 +55,22 @@ def bench(
     Args:
         candidates: timm names, artifact directories or ONNX files.
         baseline: what they are compared with; measured in the same rounds.
-        runtime: ``onnxruntime`` (models are exported to a scratch file first) or ``torch``.
+        runtime: ``onnxruntime`` or ``onnxruntime-tensorrt`` (models are exported to a scratch file
+            first), ``torch`` or ``torch-compile``.
         device: ``cpu``, ``cuda``, or the name of a device profile that is this machine.
-        batches: batch sizes, each measured on its own.
+        batches: batch sizes, each measured on its own; None means 1, and in the scenario
+            ``throughput`` powers of two.
         threads: compute threads of every library; None means all available cores.
         min_time_s: seconds of timed calls per model and batch size, at least.
+        max_time_s: and at most; None means ten times the least.
+        precision_target: measuring ends when the half width of the interval on every median,
+            relative to the median, is no more; None ends it after ``min_time_s``.
+        scenario: ``latency`` (call after call), ``throughput`` (growing batch sizes until it is
+            saturated), ``paced`` (a call every ``period_s``) or ``sustained`` (load for
+            ``duration_s`` without a pause, one model after the other).
+        period_s: seconds from one request to the next.
+        duration_s: seconds of load.
+        images: a folder; what becomes of its images before a model sees them is timed too.
         seed: of the inputs, the order in the rounds and the intervals.
         dense: how timm models are made; None means with random weights.
         progress: where to show how far it is.
@@ -62,37 +80,52 @@ def bench(
         UsageError: for a value that is not accepted, or models and runtime that do not go together.
         ModelError, ArtifactError: if a model is unknown, damaged, or cannot run.
         UnavailableError: if the runtime or device is not here, or a measuring process dies.
+        DataError: if ``images`` holds none, or one that cannot be read.
     """
     module = runtimes.get(runtime)
+    scene = scenarios.get(scenario)
+    options = Options(batches, period_s, duration_s)
+    options.check(scenario, scene.NEEDS)
+    if baseline is not None and not scene.COMPARES:
+        raise UsageError(f"--baseline is not for --scenario {scenario}: models do not take turns")
     target = resolve_device(device)
-    threads = check_settings(batches, threads, min_time_s)
+    threads = check_settings(batches, threads)
+    rule = StopRule.of(min_time_s, max_time_s, precision_target)
     wanted = gather(candidates, baseline, dense)
+    pictures = _images(images) if images is not None else []
     sources = find(wanted, module.FORMAT, runtime)
     environment = context.describe(threads, module.PACKAGES)
-    measured: list[Measured] = []
-    with loadable(sources, module.FORMAT, progress) as ready:
-        for batch in dict.fromkeys(batches):
-            jobs = [
-                Job(
-                    name=source.label,
-                    runtime=runtime,
-                    source=source.path,
-                    device=target,
-                    batch=batch,
-                    threads=threads,
-                    seed=seed,
-                    dense=source.dense,
-                )
-                for source in ready
-            ]
-            measured += _measure_group(
-                ready, jobs, device, min_time_s=min_time_s, progress=progress, start=start
-            )
+    with loadable(sources, module.FORMAT, progress) as ready, metered(target) as energy:
+        environment["energy"] = energy.facts
+        watch = Watch()
+        setup = Setup(
+            sources=ready,
+            runtime=runtime,
+            device=device,
+            target=target,
+            threads=threads,
+            seed=seed,
+            rule=rule,
+            progress=progress,
+            start=start,
+            watch=watch,
+            energy=energy,
+            baseline=sources[0].label if baseline is not None else None,
+        )
+        outcome = scene.measure(setup, options)
+        environment["during"] = watch.facts()
+    if pictures:
+        _add_preprocessing(outcome, pictures)
     return results.summarise(
-        measured,
-        baseline=sources[0].label if baseline is not None else None,
+        outcome.measured,
+        baseline=setup.baseline,
         environment=environment,
         seed=seed,
+        scenario=scenario,
+        period_ms=period_s * 1000 if period_s is not None else None,
+        duration_s=duration_s,
+        saturation=outcome.saturation,
+        notes=outcome.warnings,
     )
 
 
@@ -114,18 +147,41 @@ def gather(
     return wanted
 
 
-def check_settings(batches: Sequence[int], threads: int | None, min_time_s: float) -> int:
+def _images(folder: Path) -> list[Path]:
+    from edgeprune.benchmarking.preprocessing import find_images
+
+    return find_images(folder)
+
+
+def _add_preprocessing(outcome: Outcome, images: Sequence[Path]) -> None:
+    """Time what the models want done to images, once for all that want the same."""
+    from edgeprune.benchmarking.preprocessing import measure
+
+    known: dict[str, PreprocessingTimes] = {}
+    silent = []
+    for index, entry in enumerate(outcome.measured):
+        wanted = entry.loaded.preprocess
+        if wanted is None:
+            silent.append(entry.source.label)
+            continue
+        key = json.dumps(wanted, sort_keys=True)
+        if key not in known:
+            known[key] = measure(images, wanted)
+        outcome.measured[index] = dataclasses.replace(entry, preprocessing=known[key])
+    for label in dict.fromkeys(silent):
+        outcome.warnings.append(f"{label} does not say how its images are prepared: not timed")
+
+
+def check_settings(batches: Sequence[int] | None, threads: int | None) -> int:
     """Check the numbers, and return how many threads to use.
 
     Raises:
         UsageError: naming the value that is out of range.
     """
-    if not batches or min(batches) < 1:
+    if batches is not None and (not batches or min(batches) < 1):
         raise UsageError(f"batch {min(batches, default=None)} is not accepted; 1 and more are")
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads} is not accepted; 1 and more are")
-    if not (math.isfinite(min_time_s) and min_time_s > 0):
-        raise UsageError(f"min-time {min_time_s:g} is not accepted; seconds above 0 are")
     return threads if threads is not None else available_cores()
 
 
@@ -162,31 +218,3 @@ def _with_baseline(baseline: Candidate, candidates: list[Candidate]) -> list[Can
     if not others:
         raise UsageError(f"{baseline.reference!r} is both the model and its baseline")
     return [baseline, *others]
-
-
-def _measure_group(
-    sources: Sequence[Source],
-    jobs: Sequence[Job],
-    device: str,
-    *,
-    min_time_s: float,
-    progress: Progress,
-    start: WorkerFactory,
-) -> list[Measured]:
-    """Measure the jobs of one batch size in interleaved rounds; all workers end with it."""
-    with ExitStack() as stack:
-        workers = [stack.enter_context(start(job)) for job in jobs]
-        # One after the other: loading is heavy, and its peak memory too.
-        loaded = [worker.load() for worker in workers]
-        recordings = measure(
-            workers,
-            min_time_s=min_time_s,
-            seed=jobs[0].seed,
-            progress=progress,
-            description=f"measure batch {jobs[0].batch}",
-        )
-        peaks = [worker.peaks() for worker in workers]
-    return [
-        Measured(*parts, device)
-        for parts in zip(sources, jobs, loaded, recordings, peaks, strict=True)
-    ]

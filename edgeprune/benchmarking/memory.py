@@ -1,9 +1,13 @@
-"""Peak memory of this process, as the system counts it."""
+"""Memory of this process, as the system and the GPU's driver count it."""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+
+from edgeprune.benchmarking import nvml
+from edgeprune.errors import UnavailableError
 
 KIB = 1024
 
@@ -22,6 +26,15 @@ def peak_rss_bytes() -> int | None:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * KIB
     return _max_rss_bytes()
+
+
+def device_bytes() -> int | None:
+    """Return what this process holds on its NVIDIA GPU now; None where the driver does not say."""
+    try:
+        library = nvml.open_nvml()
+        return nvml.process_bytes(library, nvml.gpu_handle(library), os.getpid())
+    except UnavailableError:
+        return None
 
 
 def _max_rss_bytes() -> int | None:

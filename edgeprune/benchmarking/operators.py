@@ -87,10 +87,12 @@ def break_down(
     Raises:
         ModelError, UsageError: if the file does not take such images.
     """
+    import onnxruntime
+
     job = Job(path.stem, "onnxruntime", str(path), "cpu", batch, threads, seed)
     with TemporaryDirectory(prefix="edgeprune-profile-") as scratch:
         plain, profiled = _session(job, None), _session(job, Path(scratch) / "calls")
-        runs = [OnnxSession(session, job).run for session in (plain, profiled)]
+        runs = [OnnxSession(onnxruntime, session, job).run for session in (plain, profiled)]
         warm_s = min(timed_calls(runs[0], seconds / ROUNDS)) / 1e9
         timed_calls(runs[1], 0)
         window_s = min(seconds, MAX_CALLS * warm_s) / ROUNDS

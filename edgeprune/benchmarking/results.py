@@ -8,13 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.benchmarking import context, stats
+from edgeprune.benchmarking import conditions, context, stats
 from edgeprune.benchmarking.candidates import Source
 from edgeprune.benchmarking.raw import pack
-from edgeprune.benchmarking.rounds import Recording
+from edgeprune.benchmarking.rounds import NS_PER_MS, Recording
+from edgeprune.benchmarking.run_queue import STARVED_SHARE, starved
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
-from edgeprune.benchmarking.workers import Peaks
-from edgeprune.schema import BenchResult, Comparison, Latency, Measurement, Memory
+from edgeprune.benchmarking.stopping import half_width
+from edgeprune.benchmarking.workers import Peaks, Transfers
+from edgeprune.schema import (
+    BenchResult,
+    Comparison,
+    Latency,
+    Measurement,
+    Memory,
+    PreprocessingTimes,
+    Sustained,
+    TransferTimes,
+)
 
 BYTES_PER_MB = 1e6
 # hyperfine warns of any outlier; with thousands of calls some are always there.
@@ -23,7 +34,10 @@ OUTLIER_LIMIT = 0.01
 
 @dataclass(frozen=True)
 class Measured:
-    """All that is known of one model at one batch size; ``device`` as it was asked for."""
+    """All that is known of one model at one batch size; ``device`` as it was asked for.
+
+    ``energy_mj`` is per image; under sustained load every round is a window of ``window_s``.
+    """
 
     source: Source
     job: Job
@@ -31,6 +45,15 @@ class Measured:
     recording: Recording
     peaks: Peaks
     device: str
+    energy_mj: float | None = None
+    window_s: float | None = None
+    transfers: Transfers | None = None
+    preprocessing: PreprocessingTimes | None = None
+
+    @property
+    def throughput_ips(self) -> float:
+        """Images per second of the timed calls."""
+        return self.job.batch * 1000 / float(self.recording.samples.mean())
 
 
 def summarise(
@@ -39,16 +62,23 @@ def summarise(
     baseline: str | None,
     environment: dict[str, Any],
     seed: int,
+    notes: Sequence[str] = (),
+    **facts: Any,
 ) -> BenchResult:
-    """Return the result document; ``baseline`` is the label that others are compared with."""
-    warnings = context.warnings(environment)
+    """Return the result document; ``baseline`` is the label that others are compared with.
+
+    ``notes`` are further warnings, ``facts`` further fields of the document.
+    """
+    machine = context.warnings(environment) + conditions.warnings(environment.get("during"))
+    warnings = [*machine, *notes]
     for entry in measured:
         warnings += _warnings(entry)
     return BenchResult(
-        environment=environment,
+        environment={**environment, "warnings": machine},
         measurements=[_measurement(entry, seed) for entry in measured],
         comparisons=_comparisons(measured, baseline, seed),
         warnings=warnings,
+        **facts,
     )
 
 
@@ -81,13 +111,13 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
         batch=job.batch,
         threads=job.threads,
         latency_ms=times,
-        throughput_ips=job.batch * 1000 / float(entry.recording.samples.mean()),
+        throughput_ips=entry.throughput_ips,
         memory_mb=Memory(
             weights=_mb(weights),
             peak_rss=_mb(entry.peaks.rss_bytes),
             device_peak=_mb(entry.peaks.device_bytes),
         ),
-        energy_mj=None,
+        energy_mj=entry.energy_mj,
         samples=len(entry.recording.samples),
         estimated=False,
         macs=loaded.macs,
@@ -95,8 +125,35 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
         warmup=entry.recording.warmup.calls,
         stop=entry.recording.warmup.stop,
         rounds=len(entry.recording.rounds),
+        dropped=entry.recording.dropped if job.period_s is not None else None,
+        sustained=_sustained(entry),
+        transfer_ms=_transfer(entry.transfers),
+        preprocessing_ms=entry.preprocessing,
+        stopped_by=entry.recording.stopped_by,
+        waiting_share=entry.recording.waiting_share,
         fingerprint=loaded.fingerprint,
         raw=pack(entry.recording.rounds),
+    )
+
+
+def _transfer(found: Transfers | None) -> TransferTimes | None:
+    if found is None:
+        return None
+    return TransferTimes(
+        to_device=float(np.median(found.to_device_ns)) / NS_PER_MS,
+        to_host=float(np.median(found.to_host_ns)) / NS_PER_MS,
+    )
+
+
+def _sustained(entry: Measured) -> Sustained | None:
+    if entry.window_s is None:
+        return None
+    rates = [entry.job.batch * 1000 / float(ms.mean()) for ms in entry.recording.rounds]
+    some = max(1, len(rates) // 10)
+    return Sustained(
+        window_s=entry.window_s,
+        rates_ips=rates,
+        last_over_first=float(np.mean(rates[-some:]) / np.mean(rates[:some])),
     )
 
 
@@ -108,7 +165,9 @@ def _comparisons(measured: Sequence[Measured], baseline: str | None, seed: int) 
         base = bases.get(entry.job.batch)
         if base is None or entry is base:
             continue
-        ratio, interval = stats.speedup(base.recording.rounds, entry.recording.rounds, seed=seed)
+        ratio, interval = stats.round_by_round_ratio(
+            base.recording.rounds, entry.recording.rounds, seed=seed
+        )
         found.append(
             Comparison(
                 model=entry.source.label,
@@ -126,8 +185,19 @@ def _warnings(entry: Measured) -> list[str]:
     where = f"{entry.source.label}, batch {entry.job.batch}"
     recording = entry.recording
     found = []
-    if recording.warmup.stop != "stable":
+    if recording.warmup.stop == "cap":
         found.append(f"{where}: the rate had not settled when the time for warm-up ran out")
+    if recording.stopped_by == "max_time":
+        width = half_width(recording.rounds, entry.job.seed)
+        found.append(
+            f"{where}: after --max-time the median is known to {width:.1%}, which for it or for a"
+            " model beside it misses --precision-target"
+        )
+    if starved(recording.waiting_share):
+        found.append(
+            f"{where}: it was starved: for {recording.waiting_share:.0%} of the time (more than"
+            f" {STARVED_SHARE:.0%}) it waited for a core that another program had"
+        )
     if recording.restless:
         found.append(f"{where}: its threads kept running after {recording.restless} rounds")
     share = stats.outlier_share(recording.samples)

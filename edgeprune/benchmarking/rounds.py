@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edgeprune.benchmarking.energy.base import Reading
+from edgeprune.benchmarking.run_queue import waiting_share
 from edgeprune.benchmarking.stats import Samples
+from edgeprune.benchmarking.stopping import StoppedBy, StopRule, half_width
 from edgeprune.benchmarking.workers import Round, Worker
 from edgeprune.progress import SILENT, Progress
 
@@ -22,6 +25,11 @@ WARMUP_CAP_S = 5.0
 ROUND_S = 0.15
 MIN_ROUNDS = 15
 MAX_ROUNDS = 60
+# Beyond those of the minimum; all of them stay below what a reader of raw calls accepts.
+MAX_MORE_ROUNDS = 240
+# The interval is looked at again when there are so many more rounds: looking at it all the time
+# would stop at the first lucky one.
+LOOK_AGAIN = 1.1
 # Before the timed calls of a round: caches, clocks and sleeping threads come back.
 LEAD_IN_S = 0.02
 
@@ -44,11 +52,19 @@ class WarmUp:
 
 @dataclass(frozen=True)
 class Recording:
-    """What was measured of one model: latencies in ms by round, and its warm-up."""
+    """What was measured of one model: latencies in ms by round, and its warm-up.
+
+    ``energy`` are the readings before and after the calls of each round, ``dropped`` the requests
+    that came too early.
+    """
 
     rounds: tuple[Samples, ...]
     warmup: WarmUp
     restless: int = 0
+    stopped_by: StoppedBy = "min_time"
+    waiting_share: float | None = None
+    energy: tuple[tuple[Reading, Reading] | None, ...] = ()
+    dropped: int = 0
 
     @property
     def samples(self) -> Samples:
@@ -59,40 +75,109 @@ class Recording:
 def measure(
     workers: Sequence[Worker],
     *,
-    min_time_s: float,
+    rule: StopRule,
     seed: int,
+    period_s: float = 0.0,
     progress: Progress = SILENT,
     description: str = "measure",
 ) -> list[Recording]:
-    """Warm all workers up, then measure them in rounds.
+    """Warm all workers up, then measure them in rounds until ``rule`` says stop.
 
-    In every round each worker has its turn, in an order drawn from ``seed``; the others sleep.
-    Each is timed for at least ``min_time_s`` seconds in all.
+    In every round each worker has its turn, in an order drawn from ``seed``; the others sleep. No
+    round is shorter than the ``period_s`` at which its calls start.
     """
-    warmups = warm_up(workers, cap_s=WARMUP_CAP_S)
-    count = round_count(min_time_s, max(warmup.call_s for warmup in warmups))
-    generator = np.random.default_rng(seed)
-    recorded: list[list[Round]] = [[] for _ in workers]
+    warmups = warm_up(workers, cap_s=WARMUP_CAP_S, window_s=max(WARMUP_WINDOW_S, period_s))
+    slowest = max(period_s, *(warmup.call_s for warmup in warmups))
+    turns = _Turns(workers, seed)
+    count = round_count(rule.min_time_s, slowest)
     for _ in progress.track(range(count), description, total=count):
-        for index in generator.permutation(len(workers)):
-            recorded[index].append(workers[index].round(min_time_s / count, LEAD_IN_S))
+        turns.take(rule.min_time_s / count)
+    stopped_by: StoppedBy = "min_time"
+    if rule.precision is not None:
+        stopped_by = _until_precise(turns, rule, slowest, progress, description)
     return [
-        Recording(
-            rounds=tuple(np.asarray(r.samples_ns, np.float64) / NS_PER_MS for r in rounds),
-            warmup=warmup,
-            restless=sum(not r.idle for r in rounds),
-        )
-        for rounds, warmup in zip(recorded, warmups, strict=True)
+        recording_of(rounds, warmup, stopped_by)
+        for rounds, warmup in zip(turns.recorded, warmups, strict=True)
     ]
 
 
-def warm_up(workers: Sequence[Worker], *, cap_s: float) -> list[WarmUp]:
+def recording_of(rounds: Sequence[Round], warmup: WarmUp, stopped_by: StoppedBy) -> Recording:
+    """Put the rounds of one model together."""
+    return Recording(
+        rounds=tuple(samples_ms(taken) for taken in rounds),
+        warmup=warmup,
+        restless=sum(not taken.idle for taken in rounds),
+        stopped_by=stopped_by,
+        waiting_share=_waiting(rounds),
+        energy=tuple(taken.energy for taken in rounds),
+        dropped=sum(taken.dropped for taken in rounds),
+    )
+
+
+def samples_ms(taken: Round) -> Samples:
+    """Return the latencies of a round in ms."""
+    return np.asarray(taken.samples_ns, np.float64) / NS_PER_MS
+
+
+def _waiting(rounds: Sequence[Round]) -> float | None:
+    """Return which share of the time that a core was wanted was spent waiting for one."""
+    times = [(taken.ran_ns, taken.waited_ns) for taken in rounds]
+    known = [(ran, waited) for ran, waited in times if ran is not None and waited is not None]
+    return waiting_share(sum(ran for ran, _ in known), sum(waited for _, waited in known))
+
+
+class _Turns:
+    """Rounds of all workers, in an order that is drawn anew each time."""
+
+    def __init__(self, workers: Sequence[Worker], seed: int) -> None:
+        self._workers = workers
+        self._generator = np.random.default_rng(seed)
+        self._seed = seed
+        self.recorded: list[list[Round]] = [[] for _ in workers]
+
+    def take(self, seconds: float) -> None:
+        """Measure every worker once."""
+        for index in self._generator.permutation(len(self._workers)):
+            self.recorded[index].append(self._workers[index].round(seconds, LEAD_IN_S))
+
+    def precise(self, target: float) -> bool:
+        """Tell whether the median of every worker is known well enough."""
+        return all(
+            half_width([samples_ms(taken) for taken in rounds], self._seed) <= target
+            for rounds in self.recorded
+        )
+
+
+def _until_precise(
+    turns: _Turns, rule: StopRule, slowest_call_s: float, progress: Progress, description: str
+) -> StoppedBy:
+    """Take more rounds until every median is precise enough, or the time is over."""
+    target = rule.precision or 0.0
+    if turns.precise(target):
+        return "precision"
+    left_s = rule.max_time_s - rule.min_time_s
+    most = further_rounds(left_s, slowest_call_s)
+    taken = len(turns.recorded[0])
+    look_at = LOOK_AGAIN * taken
+    for _ in progress.track(range(most), f"{description} to {target:.2g}", total=most):
+        turns.take(left_s / most)
+        taken += 1
+        if taken >= look_at:
+            if turns.precise(target):
+                return "precision"
+            look_at = LOOK_AGAIN * taken
+    return "precision" if most and turns.precise(target) else "max_time"
+
+
+def warm_up(
+    workers: Sequence[Worker], *, cap_s: float, window_s: float = WARMUP_WINDOW_S
+) -> list[WarmUp]:
     """Run windows of every worker in turn until its rate has settled or filled ``cap_s``."""
     states = [WarmUp() for _ in workers]
     while any(state.stop is None for state in states):
         for worker, state in zip(workers, states, strict=True):
             if state.stop is None:
-                _window(worker, state, cap_s)
+                _window(worker, state, cap_s, window_s)
     return states
 
 
@@ -105,16 +190,22 @@ def round_count(min_time_s: float, slowest_call_s: float) -> int:
     return int(min(max(wanted, MIN_ROUNDS), MAX_ROUNDS))
 
 
+def further_rounds(seconds: float, slowest_call_s: float) -> int:
+    """Return into how many rounds what may follow the minimum is divided at most."""
+    return min(int(seconds / max(ROUND_S, slowest_call_s)), MAX_MORE_ROUNDS)
+
+
 def settled(rates: Sequence[float]) -> bool:
     """Tell whether the last windows' rates lie close enough together."""
     last = rates[-WARMUP_WINDOWS:]
     return len(last) == WARMUP_WINDOWS and max(last) <= (1 + WARMUP_TOLERANCE) * min(last)
 
 
-def _window(worker: Worker, state: WarmUp, cap_s: float) -> None:
-    window = worker.round(WARMUP_WINDOW_S, LEAD_IN_S)
+def _window(worker: Worker, state: WarmUp, cap_s: float, window_s: float) -> None:
+    window = worker.round(window_s, LEAD_IN_S)
     seconds = sum(window.samples_ns) / 1e9
-    state.spent_s += seconds
+    # A paced call leaves most of its window to rest.
+    state.spent_s += max(seconds, window_s)
     state.calls += len(window.samples_ns) + window.lead_in
     state.call_s = float(np.median(window.samples_ns)) / 1e9
     state.rates.append(len(window.samples_ns) / seconds)

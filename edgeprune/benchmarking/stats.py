@@ -56,21 +56,6 @@ def median_interval(
     return _interval(medians, len(rounds))
 
 
-def speedup(
-    baseline: Sequence[Samples],
-    model: Sequence[Samples],
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> tuple[float, tuple[float, float]]:
-    """Return how many times faster ``model`` is than ``baseline``, and the 95 % interval.
-
-    Raises:
-        ValueError: if the two have not the same number of rounds, fewer than two, or an empty one.
-    """
-    return ratio(baseline, model, seed=seed, resamples=resamples)
-
-
 def ratio(
     over: Sequence[Samples],
     under: Sequence[Samples],

@@ -1,7 +1,8 @@
 """The process that measures: ``python -m edgeprune.benchmarking.worker``.
 
 One JSON document per line, a request on stdin and a reply on stdout. Requests: ``load`` (a job),
-``round`` (seconds of timed calls after seconds of calls that are not recorded) and ``memory``.
+``round`` (seconds of timed calls after seconds of calls that are not recorded), ``transfers`` (for
+seconds each) and ``memory``.
 The end of stdin ends the process. What libraries print goes to stderr.
 
 It imports its runtime and nothing else that is heavy, since its memory is part of the result.
@@ -19,8 +20,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from edgeprune.benchmarking import memory, runtimes
-from edgeprune.benchmarking.runtimes.base import Job, Session
+from edgeprune.benchmarking import energy, memory, run_queue, runtimes
+from edgeprune.benchmarking.energy.base import Reading
+from edgeprune.benchmarking.runtimes.base import Job, Session, Transferring
 from edgeprune.errors import EdgepruneError
 
 # Thread pools spin for a while after a call (ONNX Runtime: 45 ms here, over a second elsewhere),
@@ -32,7 +34,7 @@ IDLE_LIMIT_S = 3.0
 
 
 def timed_calls(
-    call: Callable[[], None],
+    call: Callable[[], object],
     seconds: float,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> list[int]:
@@ -49,6 +51,32 @@ def timed_calls(
             return samples
 
 
+def paced_calls(
+    call: Callable[[], None],
+    seconds: float,
+    period_s: float,
+    clock: Callable[[], int] = time.perf_counter_ns,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[list[int], int]:
+    """Call every ``period_s``, the first time after one; return nanoseconds and dropped requests.
+
+    A request that comes while the one before still runs is dropped, as a camera's frame would be.
+    There is one call at least.
+    """
+    samples, dropped = [], 0
+    start = clock()
+    for request in range(1, max(1, round(seconds / period_s)) + 1):
+        wait_ns = start + int(request * period_s * 1e9) - clock()
+        if wait_ns < 0:
+            dropped += 1
+            continue
+        sleep(wait_ns / 1e9)
+        began = clock()
+        call()
+        samples.append(clock() - began)
+    return samples, dropped
+
+
 def wait_until_idle(limit_s: float = IDLE_LIMIT_S) -> bool:
     """Sleep until no thread of this process computes any more; False if one still does."""
     deadline = time.monotonic() + limit_s
@@ -63,16 +91,22 @@ def wait_until_idle(limit_s: float = IDLE_LIMIT_S) -> bool:
 def serve(requests: TextIO, replies: TextIO) -> None:
     """Answer requests until there are no more, or one fails in a way that a person should read."""
     session: Session | None = None
+    job: Job | None = None
+    meter: Callable[[], Reading] | None = None
     for line in requests:
         request = json.loads(line)
         try:
             if request["request"] == "load":
-                session = _load(Job(**request["job"]))
+                job = Job(**request["job"])
+                meter = energy.reader(job.energy)
+                session = _load(job)
                 reply: dict[str, Any] = dataclasses.asdict(session.loaded)
-            elif session is None:
+            elif session is None or job is None:
                 raise ValueError(f"{request['request']!r} before 'load'")
             elif request["request"] == "round":
-                reply = _round(session, request["seconds"], request["lead_in_s"])
+                reply = _round(session, job, meter, request["seconds"], request["lead_in_s"])
+            elif request["request"] == "transfers":
+                reply = _transfers(session, request["seconds"])
             else:
                 reply = {
                     "peak_rss_bytes": memory.peak_rss_bytes(),
@@ -92,14 +126,52 @@ def _load(job: Job) -> Session:
     return session
 
 
-def _round(session: Session, seconds: float, lead_in_s: float) -> dict[str, Any]:
+def _round(
+    session: Session,
+    job: Job,
+    meter: Callable[[], Reading] | None,
+    seconds: float,
+    lead_in_s: float,
+) -> dict[str, Any]:
+    dropped, lead_in = 0, 0
     gc.disable()
     try:
-        lead_in = timed_calls(session.run, lead_in_s)
-        samples = timed_calls(session.run, seconds)
+        if job.period_s is None and lead_in_s > 0:
+            lead_in = len(timed_calls(session.run, lead_in_s))
+        before = run_queue.thread_times()
+        first = meter() if meter else None
+        if job.period_s is None:
+            samples = timed_calls(session.run, seconds)
+        else:
+            samples, dropped = paced_calls(session.run, seconds, job.period_s)
+        last = meter() if meter else None
+        ran_and_waited = run_queue.between(before, run_queue.thread_times())
     finally:
         gc.enable()
-    return {"samples_ns": samples, "lead_in": len(lead_in), "idle": wait_until_idle()}
+    ran_ns, waited_ns = ran_and_waited or (None, None)
+    return {
+        "samples_ns": samples,
+        "lead_in": lead_in,
+        "dropped": dropped,
+        "idle": wait_until_idle() if job.rest else True,
+        "ran_ns": ran_ns,
+        "waited_ns": waited_ns,
+        "energy": [first, last] if first is not None else None,
+    }
+
+
+def _transfers(session: Session, seconds: float) -> dict[str, Any]:
+    """Time copies to and from the device; nothing where the session has none."""
+    copies = session.transfers() if isinstance(session, Transferring) else None
+    if copies is None:
+        return {}
+    to_device, to_host = copies
+    for copy in copies:
+        copy()
+    return {
+        "to_device_ns": timed_calls(to_device, seconds),
+        "to_host_ns": timed_calls(to_host, seconds),
+    }
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Any, Protocol
 
 from edgeprune import errors
+from edgeprune.benchmarking.energy.base import Reading
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.environment import worker_environment
 
@@ -34,11 +35,27 @@ class Round:
     """Timed calls in nanoseconds, and how many calls before them were not recorded.
 
     ``idle`` is False if threads were still running when the worker gave up waiting for them.
+    ``ran_ns`` and ``waited_ns`` are how long all threads had a core and waited for one during the
+    timed calls, None where the system does not count it. ``energy`` are readings of the job's
+    source before and after them. Of paced requests, those are ``dropped`` that come while the one
+    before still runs.
     """
 
     samples_ns: Sequence[int]
     lead_in: int = 0
     idle: bool = True
+    ran_ns: int | None = None
+    waited_ns: int | None = None
+    energy: tuple[Reading, Reading] | None = None
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
+class Transfers:
+    """Nanoseconds of single copies of a batch: images to the device, results back."""
+
+    to_device_ns: Sequence[int]
+    to_host_ns: Sequence[int]
 
 
 class Worker(Protocol):
@@ -50,6 +67,10 @@ class Worker(Protocol):
 
     def round(self, seconds: float, lead_in_s: float) -> Round:
         """Run unrecorded calls for ``lead_in_s``, then timed ones for ``seconds``, one at least."""
+        ...
+
+    def transfers(self, seconds: float) -> Transfers | None:
+        """Time copies to and from the device for ``seconds`` each; None where there are none."""
         ...
 
     def peaks(self) -> Peaks:
@@ -112,7 +133,13 @@ class SubprocessWorker:
 
     def round(self, seconds: float, lead_in_s: float) -> Round:
         """Measure. Raises UnavailableError if the worker dies."""
-        return Round(**self._ask("round", seconds=seconds, lead_in_s=lead_in_s))
+        reply = self._ask("round", seconds=seconds, lead_in_s=lead_in_s)
+        return Round(**{**reply, "energy": tuple(reply["energy"]) if reply["energy"] else None})
+
+    def transfers(self, seconds: float) -> Transfers | None:
+        """Time copies to and from the device. Raises UnavailableError if the worker dies."""
+        reply = self._ask("transfers", seconds=seconds)
+        return Transfers(**reply) if reply else None
 
     def peaks(self) -> Peaks:
         """Return the peak memory so far. Raises UnavailableError if the worker dies."""
@@ -157,8 +184,9 @@ class SubprocessWorker:
 class RecordedWorker:
     """A worker that plays back what it is given: for tests of the harness, without a runtime.
 
-    Rounds are taken from ``rounds`` in order and start over at the end; ``calls`` lists what was
-    asked of it.
+    Rounds are taken from ``rounds`` in order and start over at the end; in each it waits for a core
+    for ``waited_ns``, its meter reads ``energy``, and ``dropped`` requests have come too early.
+    ``calls`` lists what was asked of it.
     """
 
     def __init__(
@@ -166,7 +194,15 @@ class RecordedWorker:
         rounds: Sequence[Sequence[int]],
         loaded: Loaded | None = None,
         peaks: Peaks | None = None,
+        waited_ns: int | None = None,
+        energy: tuple[Reading, Reading] | None = None,
+        dropped: int = 0,
+        transfers: Transfers | None = None,
     ) -> None:
+        self._transfers = transfers
+        self._dropped = dropped
+        self._energy = energy
+        self._waited_ns = waited_ns
         self._rounds = rounds
         self._loaded = loaded or Loaded(img_size=32, precision="fp32")
         self._peaks = peaks or Peaks(None, None)
@@ -195,7 +231,18 @@ class RecordedWorker:
         self.calls.append("round")
         samples = self._rounds[self._next % len(self._rounds)]
         self._next += 1
-        return Round(samples)
+        return Round(
+            samples,
+            ran_ns=sum(samples),
+            waited_ns=self._waited_ns,
+            energy=self._energy,
+            dropped=self._dropped,
+        )
+
+    def transfers(self, seconds: float) -> Transfers | None:
+        """Return the recorded copies."""
+        self.calls.append("transfers")
+        return self._transfers
 
     def peaks(self) -> Peaks:
         """Return the recorded peaks."""

@@ -9,7 +9,8 @@ import typer
 
 from edgeprune.cli import app, options
 from edgeprune.cli.estimate_table import draw_estimates
-from edgeprune.cli.render import quiet_stdout, show
+from edgeprune.cli.render import quiet_stdout, show, warn
+from edgeprune.cli.scenario_lines import draw_scenario
 from edgeprune.errors import UsageError, one_of
 from edgeprune.figures import count, significant
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32",)
 RUNTIME = "onnxruntime"
+SCENARIO = "latency"
 
 
 @app.command("bench")
@@ -40,7 +42,10 @@ def bench(
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option(help="onnxruntime (models are exported first; the default) or torch (eager)."),
+        typer.Option(
+            help="onnxruntime (models are exported first; the default), onnxruntime-tensorrt,"
+            " torch (eager), torch-compile."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or a device profile.")] = "cpu",
     host: Annotated[
@@ -64,7 +69,8 @@ def bench(
         ),
     ] = False,
     batch: Annotated[
-        list[int] | None, typer.Option(help="Batch size; repeatable. Default: 1.")
+        list[int] | None,
+        typer.Option(help="Batch size; repeatable. Default: 1; for throughput 1, 2, 4, ... 256."),
     ] = None,
     threads: Annotated[
         int | None,
@@ -80,6 +86,37 @@ def bench(
             metavar="S", help="Seconds of timed calls per model and batch size, at least."
         ),
     ] = 3.0,
+    max_time: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="And at most. Default: ten times --min-time."),
+    ] = None,
+    precision_target: Annotated[
+        str,
+        typer.Option(
+            metavar="PERCENT",
+            help="Stop between the two when the interval on every median is within this;"
+            " none stops after --min-time.",
+        ),
+    ] = "1%",
+    scenario: Annotated[
+        str,
+        typer.Option(
+            help="latency (call after call), throughput (batch sizes until it is saturated), paced"
+            " (a call every --period), sustained (load for --duration)."
+        ),
+    ] = "latency",
+    period: Annotated[
+        float | None, typer.Option(metavar="MS", help="From one request to the next, with paced.")
+    ] = None,
+    duration: Annotated[
+        float | None, typer.Option(metavar="S", help="Of the load, with sustained.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Also time decoding, resizing and normalising of these images."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Also write the JSON document here."),
@@ -101,11 +138,26 @@ def bench(
             raise UsageError("--host measures, --estimate does not; one of them was expected")
         if threads is not None:
             raise UsageError("--threads is for measurements; an estimate has those it is made for")
-    elif host is None:
+        measured = {
+            "scenario": scenario != SCENARIO,
+            "period": period is not None,
+            "duration": duration is not None,
+            "images": images is not None,
+            "max-time": max_time is not None,
+        }
+        for name in [name for name, given in measured.items() if given]:
+            raise UsageError(f"--{name} is for measurements; an estimate is of one call")
+    else:
         from edgeprune.benchmarking import runtimes
+        from edgeprune.benchmarking.stopping import parse_precision
 
-        runtimes.check(runtime or RUNTIME)
-        one_of(precision or PRECISIONS[0], "precision", PRECISIONS)
+        target = parse_precision(precision_target)
+        if host is not None:
+            if scenario != SCENARIO or images is not None:
+                raise UsageError(f"--host measures {SCENARIO} alone, without --images")
+        else:
+            runtimes.check(runtime or RUNTIME)
+            one_of(precision or PRECISIONS[0], "precision", PRECISIONS)
     with quiet_stdout():
         from edgeprune.benchmarking import Candidate
         from edgeprune.progress import TerminalProgress
@@ -139,6 +191,8 @@ def bench(
                     batches=tuple(batch or [1]),
                     threads=threads,
                     min_time_s=min_time,
+                    max_time_s=max_time,
+                    precision_target=target,
                     seed=seed,
                 ),
                 progress=TerminalProgress(),
@@ -151,15 +205,23 @@ def bench(
                 baseline=over,
                 runtime=runtime or RUNTIME,
                 device=device,
-                batches=batch or [1],
+                batches=batch,
                 threads=threads,
                 min_time_s=min_time,
+                max_time_s=max_time,
+                precision_target=target,
+                scenario=scenario,
+                period_s=period / 1000 if period is not None else None,
+                duration_s=duration,
+                images=images,
                 seed=seed,
                 # A bar that redraws by itself would compete with what is measured.
                 progress=TerminalProgress(live=False),
             )
         if output is not None:
             write_text(output, result.to_json())
+    if not estimate:
+        warn(result.warnings)
     show(result, json_, lambda console: (draw_estimates if estimate else _table)(console, result))
 
 
@@ -180,12 +242,19 @@ def _table(console: Console, result: BenchResult) -> None:
     headers = ("batch", "p50\nms", "p95\nms", "img/s", "peak\nMB", "MACs", "fewer\nMACs")
     for header in (*headers, "faster\n[95 %]"):
         table.add_column(header, justify="right", no_wrap=True)
+    energy = any(row.energy_mj is not None for row in result.measurements)
+    if energy:
+        table.add_column("mJ per\nimage", justify="right", no_wrap=True)
     compared = {(row.model, row.batch): row for row in result.comparisons}
     for row in result.measurements:
-        table.add_row(*_cells(row, compared.get((row.model, row.batch))))
+        cells = _cells(row, compared.get((row.model, row.batch)))
+        table.add_row(*cells, *([_energy(row)] if energy else []))
     console.print(table)
-    for warning in result.warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False)
+    draw_scenario(console, result)
+
+
+def _energy(row: Measurement) -> str:
+    return significant(row.energy_mj) if row.energy_mj is not None else "-"
 
 
 def _cells(row: Measurement, comparison: Comparison | None) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +18,12 @@ def quiet_stdout() -> Iterator[None]:
     """Send what libraries print to stderr, so that stdout holds the result alone."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Write warnings to stderr, one line each."""
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def show(document: Document, as_json: bool, table: Callable[[Console], None]) -> None:

@@ -11,7 +11,7 @@ from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
 from edgeprune.errors import ResultError, UsageError
 from edgeprune.gate import accuracy, pairs, speed
 from edgeprune.gate.limits import DEFAULT_REGRESSION, Limits
-from edgeprune.gate.machines import check_same_machine, distrust
+from edgeprune.gate.machines import check_same_machine, check_same_scenario, distrust
 from edgeprune.gate.pairs import Matched
 from edgeprune.gate.remeasure import choose, remeasure
 from edgeprune.gate.settle import MAX_TIME_S, MIN_TIME_S, Measured, settle
@@ -72,6 +72,10 @@ def check(
     limits = _with_default(limits or Limits(), compares=baseline is not None or against is not None)
     scores = accuracy.read_evals([Path(path) for path in evals])
     if against is not None:
+        if result.scenario != "latency":
+            raise UsageError(
+                f"{str(bench)!r} is of the scenario {result.scenario!r}; --against measures latency"
+            )
         rows = choose(result, str(bench), model)
 
         def measure(seconds: float, turn: int) -> Measured:
@@ -147,6 +151,7 @@ def _stored(
     result: BenchResult, bench: str | Path, baseline: str | Path, model: str | None
 ) -> Measured:
     base = read_bench(Path(baseline))
+    check_same_scenario(result, base, str(bench), str(baseline))
     check_same_machine(result.environment, base.environment, str(bench), str(baseline))
     if model is not None:
         rows = [row for row in base.measurements if row.model == model]

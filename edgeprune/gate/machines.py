@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeprune.benchmarking.context import BUSY_CORES
 from edgeprune.errors import ResultError
+from edgeprune.schema import BenchResult
 
 FACTS = ("cpu", "machine", "available_cores", "cpu_limit", "governor")
 # It is what is under test.
@@ -30,6 +31,23 @@ def check_same_machine(
             f" {'; '.join(found)}",
             hint="--against MODEL_OR_FILE measures both here and now, interleaved",
         )
+
+
+def check_same_scenario(
+    current: BenchResult, baseline: BenchResult, current_name: str, baseline_name: str
+) -> None:
+    """Compare how two results were measured.
+
+    Raises:
+        ResultError: if their calls came in different ways.
+    """
+    for name in ("scenario", "period_ms", "duration_s"):
+        here, there = getattr(current, name), getattr(baseline, name)
+        if here != there:
+            raise ResultError(
+                f"{current_name!r} and {baseline_name!r} were not measured alike:"
+                f" {name} {_text(here)} and {_text(there)}"
+            )
 
 
 def differences(current: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
@@ -64,8 +82,11 @@ def distrust(current: dict[str, Any], baseline: dict[str, Any]) -> dict[str, str
 
 
 def _was_busy(environment: dict[str, Any]) -> bool:
-    busy = environment.get("busy_cores")
-    return isinstance(busy, int | float) and busy > BUSY_CORES
+    """Tell whether other programs ran right before it was measured, or meanwhile."""
+    during = environment.get("during")
+    meanwhile = during.get("other_busy_cores") if isinstance(during, dict) else None
+    found = (environment.get("busy_cores"), meanwhile)
+    return any(isinstance(busy, int | float) and busy > BUSY_CORES for busy in found)
 
 
 def _versions(environment: dict[str, Any]) -> dict[str, Any]:

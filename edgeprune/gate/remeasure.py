@@ -81,6 +81,7 @@ def remeasure(
             batches=[row.batch for row in rows],
             threads=threads,
             min_time_s=min_time_s,
+            precision_target=None,
             seed=seed,
             progress=progress,
             start=start,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgeprune.benchmarking.raw import unpack
+from edgeprune.benchmarking.run_queue import STARVED_SHARE, starved
 from edgeprune.benchmarking.stats import MIN_SAMPLES, Samples
 from edgeprune.errors import ResultError
 from edgeprune.gate.judge import Judgement, judge
@@ -81,10 +82,22 @@ def _latency(pair: Pair, limit: LatencyLimit, seed: int) -> Finding:
 
 
 def _trusted(judgement: Judgement, pair: Pair) -> Judgement:
-    note = pair.distrust.get(judgement.verdict)
+    note = _starved(pair) or pair.distrust.get(judgement.verdict)
     if note is None:
         return judgement
     return Judgement(judgement.ratio, judgement.ci95, "inconclusive", note)
+
+
+def _starved(pair: Pair) -> str | None:
+    """Return which side did not get the cores that it wanted, and what would settle it."""
+    for row, who in ((pair.current, "the current figure"), (pair.baseline, "the baseline")):
+        if starved(row.waiting_share):
+            return (
+                f"{who} was starved: it waited for a core for {row.waiting_share:.0%} of the time"
+                f" (at most {STARVED_SHARE:.0%} is accepted); stop the other programs, or use fewer"
+                " --threads, no more than there are free cores, and measure again"
+            )
+    return None
 
 
 def _why_not(pair: Pair, limit: LatencyLimit) -> str | None:

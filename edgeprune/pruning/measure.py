@@ -74,6 +74,7 @@ class Bench(ExitStack):
             device=self._device,
             threads=self._threads,
             min_time_s=self._min_time_s,
+            precision_target=None,
             seed=0,
             progress=self._progress,
         )

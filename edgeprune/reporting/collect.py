@@ -17,6 +17,8 @@ from edgeprune.schema import ArtifactRecord, BenchResult
 RECORD_FILE = "edgeprune.json"
 BENCH_FILE = "bench.json"
 SEARCH_DEPTH = 2
+# Calls one right after the other; what else there is cannot stand in one plot with them.
+SCENARIOS = ("latency", "throughput")
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,18 @@ def collect(runs: Sequence[Path]) -> Collected:
             Artifact(path, label, _read_record(path / RECORD_FILE))
             for path, label in zip(directories, labels, strict=True)
         ],
-        benches=[Bench(path, read_bench(path)) for path in _distinct(files)],
+        benches=[Bench(path, _read_latencies(path)) for path in _distinct(files)],
     )
+
+
+def _read_latencies(path: Path) -> BenchResult:
+    result = read_bench(path)
+    if result.scenario not in SCENARIOS:
+        raise ResultError(
+            f"{str(path)!r} is of the scenario {result.scenario!r}; a report shows"
+            f" {' and '.join(SCENARIOS)}"
+        )
+    return result
 
 
 def _find(run: Path) -> tuple[list[Path], list[Path]]:

@@ -54,12 +54,70 @@ class EstimatedLayer(Facts):
     bound: Literal["compute", "memory", "launch"]
 
 
+class TransferTimes(Facts):
+    """Medians, in ms, of copying a batch of images to the device and its results back."""
+
+    to_device: float
+    to_host: float
+
+
+class PreprocessingTimes(Facts):
+    """Medians over images, in ms per image on one CPU thread; ``total`` is that of all three.
+
+    ``normalise`` is 0 where the model does it itself.
+    """
+
+    decode: float
+    resize: float
+    normalise: float
+    total: float
+    images: int
+
+
+class Sustained(Facts):
+    """Images per second in each window of a long load.
+
+    ``last_over_first`` is the mean of the last tenth of the windows over that of the first: below 1
+    where the device was throttled.
+    """
+
+    window_s: float
+    rates_ips: list[float]
+    last_over_first: float
+
+
+class ThroughputPoint(Facts):
+    """Images per second at one batch size."""
+
+    batch: int
+    throughput_ips: float
+
+
+class Saturation(Facts):
+    """The batch size of the highest throughput of a model, and the sweep in which it was found.
+
+    ``over_baseline`` is its throughput over the highest of the baseline.
+    """
+
+    model: str
+    batch: int
+    throughput_ips: float
+    ended_by: Literal["saturated", "largest_batch", "failed"]
+    over_baseline: float | None
+    points: list[ThroughputPoint]
+
+
 class Measurement(Facts):
     """One model, runtime and batch size, measured in a process of its own.
 
     ``fingerprint`` is the ``weights_sha256`` of the artifact that was measured, also when it
-    was measured as an exported file. An estimate (``estimated``) has no samples, and says how its
-    time is made up in ``layers``.
+    was measured as an exported file. ``energy_mj`` is per image; what was counted, or why nothing
+    was, stands in the environment. ``warmup`` calls came before, until the rate was ``stable`` or
+    the time for it ran out (``cap``), which ``stop`` says; ``stopped_by`` says why measuring ended:
+    ``precision``, ``max_time``, ``min_time`` (there was no target) or ``duration`` (sustained
+    load). Of paced requests ``dropped`` came while the one before still ran. ``waiting_share`` (0
+    to 1) is how much of the time that its threads wanted a core they waited for one. An estimate
+    (``estimated``) has no samples, and says how its time is made up in ``layers``.
     """
 
     model: str
@@ -81,13 +139,23 @@ class Measurement(Facts):
     warmup: int | None = None
     stop: str | None = None
     rounds: int | None = None
+    stopped_by: Literal["precision", "max_time", "min_time", "duration"] | None = None
+    dropped: int | None = None
+    sustained: Sustained | None = None
+    transfer_ms: TransferTimes | None = None
+    preprocessing_ms: PreprocessingTimes | None = None
+    waiting_share: float | None = None
     fingerprint: str | None = None
     raw: RawCalls | None = None
     layers: list[EstimatedLayer] | None = None
 
 
 class Comparison(Facts):
-    """Speed-up of a model over the baseline: ratio of median latencies, with a 95 % interval."""
+    """Speed-up of a model over the baseline, with a 95 % interval.
+
+    The median over interleaved rounds of the ratio of the two medians within a round; of
+    estimates, the ratio of the estimates.
+    """
 
     model: str
     baseline: str
@@ -98,11 +166,16 @@ class Comparison(Facts):
 
 
 class BenchResult(Document):
-    """What ``edgeprune bench`` reports."""
+    """What ``edgeprune bench`` reports; results of before there were scenarios are of latency."""
 
     SCHEMA: ClassVar[str] = "edgeprune/bench@1"
+
+    scenario: str = "latency"
+    period_ms: float | None = None
+    duration_s: float | None = None
 
     environment: dict[str, Any]
     measurements: list[Measurement]
     comparisons: list[Comparison]
     warnings: list[str] = []
+    saturation: list[Saturation] | None = None

@@ -33,6 +33,7 @@ def time_models(settings: BenchSpec, store: Store, root: Path, progress: Progres
             batches=settings.batches,
             threads=settings.threads,
             min_time_s=settings.min_time,
+            precision_target=None,
             progress=progress,
         )
         store.add_bench(model, result)

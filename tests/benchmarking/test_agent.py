@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import random
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 from edgeprune.benchmarking import agent
 from edgeprune.benchmarking.remote.settings import RULES
-from edgeprune.benchmarking.rounds import measure
+from edgeprune.benchmarking.rounds import further_rounds, measure
+from edgeprune.benchmarking.stopping import StopRule, half_width
 from edgeprune.benchmarking.workers import RecordedWorker
 
 MS = 1_000_000
@@ -71,11 +73,13 @@ def test_it_warms_up_and_divides_the_time_as_a_local_bench_does(min_time_s: floa
         for low in (1, 5)
     ]
     played[0][:6] = [[ms * MS] * 20 for ms in (80, 40, 20, 10, 10, 10)]
-    here = measure([RecordedWorker(rounds) for rounds in played], min_time_s=min_time_s, seed=0)
+    rule = StopRule(min_time_s, min_time_s)
+    here = measure([RecordedWorker(rounds) for rounds in played], rule=rule, seed=0)
     there = agent.measure_group(
-        [Far(rounds) for rounds in played], RULES, min_time_s, random.Random(0)
+        [Far(rounds) for rounds in played], RULES, dataclasses.asdict(rule), random.Random(0)
     )
     for local, far in zip(here, there, strict=True):
+        assert far["stopped_by"] == local.stopped_by == "min_time"
         assert far["warmup"]["stop"] == local.warmup.stop
         assert far["warmup"]["rates"] == local.warmup.rates
         assert far["warmup"]["call_s"] == local.warmup.call_s
@@ -96,12 +100,38 @@ def test_the_order_in_a_round_is_drawn_and_all_take_part() -> None:
             return super().round(seconds, lead_in_s)
 
     said: list[float] = []
-    agent.measure_group([Named("a"), Named("b")], RULES, 3.0, random.Random(1), said.append)
+    rule = dataclasses.asdict(StopRule(3.0, 3.0))
+    agent.measure_group([Named("a"), Named("b")], RULES, rule, random.Random(1), said.append)
     measured = turns[2 * int(RULES["windows"]) :]
     pairs = {"".join(measured[index : index + 2]) for index in range(0, len(measured), 2)}
     assert pairs == {"ab", "ba"}
     assert len(said) == len(measured) / 2
     assert said[-1] == 1.0
+
+
+def noisy(spread: float, rounds: int = 400) -> list[list[int]]:
+    """Rounds of ten calls around 10 ms, whose level differs from round to round."""
+    generator = np.random.default_rng(3)
+    levels = 10 * MS * (1 + spread * generator.standard_normal(rounds))
+    return [[int(level)] * 10 for level in levels]
+
+
+@pytest.mark.parametrize(
+    ("spread", "stopped_by"), [(0.001, "precision"), (0.03, "precision"), (0.5, "max_time")]
+)
+def test_it_stops_when_the_median_is_precise_or_the_time_is_over(
+    spread: float, stopped_by: str
+) -> None:
+    rule = StopRule(3.0, 30.0, 0.01)
+    (found,) = agent.measure_group(
+        [Far(noisy(spread))], RULES, dataclasses.asdict(rule), random.Random(0)
+    )
+    assert found["stopped_by"] == stopped_by
+    rounds = [np.asarray(samples, float) for samples in found["rounds"]]
+    assert (half_width(rounds, 0) <= rule.precision) == (stopped_by == "precision")
+    least, most = 20, 20 + further_rounds(27.0, 0.01)
+    assert len(rounds) == {0.001: least, 0.5: most}.get(spread, len(rounds))
+    assert least <= len(rounds) <= most
 
 
 def test_a_lease_is_over_when_nobody_touches_the_file(tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ import pytest
 from onnx_files import write_mlp
 
 from edgeprune.benchmarking import Candidate, bench
-from edgeprune.benchmarking.context import cpu_limit, describe, warnings
 from edgeprune.benchmarking.harness import check_settings
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
-from edgeprune.benchmarking.workers import Peaks, RecordedWorker
+from edgeprune.benchmarking.workers import Peaks, RecordedWorker, Transfers
 from edgeprune.environment import available_cores
 from edgeprune.errors import ModelError, UsageError
 from edgeprune.schema import BenchResult, parse_document
@@ -45,7 +44,7 @@ def test_the_document_holds_what_was_measured(files: tuple[str, str]) -> None:
     ]
     last = result.measurements[-1]
     assert (last.file, last.artifact, last.threads, last.stop) == (half, None, 1, "stable")
-    assert (last.samples, last.rounds) == (140, 20)
+    assert (last.samples, last.rounds, last.stopped_by) == (140, 20, "precision")
     assert last.latency_ms.p50 == last.latency_ms.p95 == 8.0
     assert last.latency_ms.p99 is None
     assert last.throughput_ips == pytest.approx(500)
@@ -57,6 +56,19 @@ def test_the_document_holds_what_was_measured(files: tuple[str, str]) -> None:
         (4, 4.0, (4.0, 4.0), 6.0),
     ]
     assert parse_document(json.loads(result.to_json()), "x", BenchResult, ModelError) == result
+
+
+def test_the_speedup_is_that_within_the_rounds(files: tuple[str, str]) -> None:
+    """Another program doubles every second round: pooled medians would be anywhere."""
+
+    def disturbed(job: Job) -> RecordedWorker:
+        latency = (8 if job.name == "dense" else 2) * MS
+        quiet = [[latency] * 9] * 3
+        return RecordedWorker([*quiet, *[[latency] * 9, [2 * latency] * 9, [latency] * 9] * 5])
+
+    result = bench([files[1]], baseline=files[0], threads=1, start=disturbed)
+    (comparison,) = result.comparisons
+    assert (comparison.speedup, comparison.ci95) == (4.0, (4.0, 4.0))
 
 
 def test_without_a_baseline_nothing_is_compared(files: tuple[str, str]) -> None:
@@ -111,44 +123,53 @@ def test_warnings_are_honest(files: tuple[str, str]) -> None:
     def noisy(job: Job) -> RecordedWorker:
         return RecordedWorker([[10 * MS, 12 * MS, 11 * MS], [13 * MS, 11 * MS, 900 * MS]])
 
-    found = " | ".join(bench([files[0]], threads=1, min_time_s=0.1, start=noisy).warnings)
+    def run(**options: object) -> list[str]:
+        return bench([files[0]], threads=1, min_time_s=0.1, start=noisy, **options).warnings
+
+    result = bench([files[0]], threads=10_000, min_time_s=0.1, start=noisy)
+    told = result.environment["warnings"]
+    assert any(line.startswith("10000 threads share ") for line in told)
+    assert result.warnings[: len(told)] == told
+    found = " | ".join(run(precision_target=None))
     assert "had not settled" in found
     assert "45 calls, too few for p90" in found
     assert "of the calls are outliers" in found
+    assert "--precision-target" not in found
+    late = next(line for line in run() if "--precision-target" in line)
+    assert late.startswith("dense, batch 1: after --max-time the median is known to ")
+
+
+def test_copies_to_the_device_are_apart_from_the_calls(files: tuple[str, str]) -> None:
+    def on_a_device(job: Job) -> RecordedWorker:
+        copies = Transfers([MS, 3 * MS, 2 * MS], [MS // 2]) if job.name == "half" else None
+        return RecordedWorker([[2 * MS] * 7], transfers=copies)
+
+    dense, half = bench(list(files), threads=1, start=on_a_device).measurements
+    assert dense.transfer_ms is None
+    assert half.transfer_ms is not None
+    assert (half.transfer_ms.to_device, half.transfer_ms.to_host) == (2.0, 0.5)
+    assert half.latency_ms.p50 == 2.0
+
+
+def test_a_starved_process_is_marked(files: tuple[str, str]) -> None:
+    def starved(job: Job) -> RecordedWorker:
+        waited_ns = 3 * MS if job.name == "half" else MS // 10
+        return RecordedWorker([[2 * MS] * 7], waited_ns=waited_ns)
+
+    result = bench(list(files), threads=1, start=starved)
+    assert [row.waiting_share for row in result.measurements] == [
+        pytest.approx(0.1 / 14.1),
+        pytest.approx(3 / 17),
+    ]
+    (told,) = [line for line in result.warnings if "starved" in line]
+    assert told.startswith("half, batch 1: it was starved: for 18% of the time (more than 10%)")
 
 
 def test_numbers_out_of_range_are_refused() -> None:
-    assert check_settings((1,), None, 1.0) == available_cores()
-    for batches, threads, seconds in [((0,), 1, 1.0), ((), 1, 1.0), ((1,), 0, 1.0)]:
+    assert check_settings((1,), None) == available_cores()
+    for batches, threads in [((0,), 1), ((), 1), ((1,), 0)]:
         with pytest.raises(UsageError):
-            check_settings(batches, threads, seconds)
-    for seconds in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(UsageError, match="min-time"):
-            check_settings((1,), 1, seconds)
-
-
-def test_the_machine_is_described_from_the_system_files(tmp_path: Path) -> None:
-    cpufreq = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
-    cpufreq.mkdir(parents=True)
-    (cpufreq / "scaling_governor").write_text("powersave\n")
-    (cpufreq / "scaling_cur_freq").write_text("1800000\n")
-    group = tmp_path / "sys/fs/cgroup"
-    group.mkdir(parents=True)
-    (group / "cpu.max").write_text("50000 100000\n")
-    facts = describe(64, ("numpy",), tmp_path)
-    assert (facts["governor"], facts["frequency_mhz"], facts["cpu_limit"]) == (
-        "powersave",
-        1800.0,
-        0.5,
-    )
-    assert facts["versions"].keys() == {"edgeprune", "numpy"}
-    text = " | ".join(warnings({**facts, "busy_cores": 3.0, "available_cores": 2}))
-    for part in ("3.0 cores were busy", "powersave", "64 threads share 2", "may use 0.5 cores"):
-        assert part in text
-    (group / "cpu.max").write_text("max 100000\n")
-    assert cpu_limit(tmp_path) is None
-    (group / "cpu.max").unlink()
-    assert cpu_limit(tmp_path) is None
+            check_settings(batches, threads)
 
 
 def test_real_processes_with_onnxruntime(tmp_path: Path) -> None:

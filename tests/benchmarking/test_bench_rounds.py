@@ -5,6 +5,7 @@ import pytest
 
 from edgeprune.benchmarking import rounds
 from edgeprune.benchmarking.rounds import WARMUP_WINDOWS, measure, round_count, settled, warm_up
+from edgeprune.benchmarking.stopping import StopRule
 from edgeprune.benchmarking.workers import RecordedWorker, Round
 
 MS = 1_000_000
@@ -25,7 +26,7 @@ class Logged(RecordedWorker):
 def recorded(seed: int) -> tuple[list[str], list[rounds.Recording]]:
     log: list[str] = []
     workers = [Logged("a", log, 4), Logged("b", log, 2)]
-    return log, measure(workers, min_time_s=3.0, seed=seed)
+    return log, measure(workers, rule=StopRule.of(3.0), seed=seed)
 
 
 def test_every_round_has_each_worker_once_in_an_order_drawn_from_the_seed() -> None:

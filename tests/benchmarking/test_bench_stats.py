@@ -77,7 +77,7 @@ def test_intervals_cover_the_truth_as_often_as_they_claim() -> None:
         fast = in_rounds(generator, 1.0, rounds=15, calls=20, shared=0.1)
         low, high = stats.median_interval(slow, seed=trial, resamples=600)
         median_hits += low <= 2.0 <= high
-        _, (low, high) = stats.speedup(slow, fast, seed=trial, resamples=600)
+        _, (low, high) = stats.round_by_round_ratio(slow, fast, seed=trial, resamples=600)
         speedup_hits += low <= 2.0 <= high
     assert 0.92 <= median_hits / trials <= 0.99
     assert 0.92 <= speedup_hits / trials <= 0.99
@@ -88,11 +88,14 @@ def test_what_slows_whole_rounds_down_cancels_out_of_the_speedup() -> None:
     effects = np.exp(0.3 * generator.standard_normal(20))
     slow = [2.0 * effect * np.exp(0.01 * generator.standard_normal(30)) for effect in effects]
     fast = [1.0 * effect * np.exp(0.01 * generator.standard_normal(30)) for effect in effects]
-    ratio, (low, high) = stats.speedup(slow, fast)
+    ratio, (low, high) = stats.ratio(slow, fast)
     assert ratio == pytest.approx(2.0, rel=0.03)
     assert high - low < 0.2
-    _, (low, high) = stats.speedup(slow, fast[::-1])
+    _, (low, high) = stats.ratio(slow, fast[::-1])
     assert high - low > 0.3
+    ratio, (low, high) = stats.round_by_round_ratio(slow, fast)
+    assert ratio == pytest.approx(2.0, rel=0.01)
+    assert high - low < 0.02
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
@@ -110,4 +113,4 @@ def test_one_round_is_no_ground_for_an_interval() -> None:
     with pytest.raises(ValueError, match="two rounds"):
         stats.median_interval([np.ones(5)])
     with pytest.raises(ValueError, match="3 rounds of the one, 2 of the other"):
-        stats.speedup([np.ones(2)] * 3, [np.ones(2)] * 2)
+        stats.ratio([np.ones(2)] * 3, [np.ones(2)] * 2)

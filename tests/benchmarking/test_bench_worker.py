@@ -9,8 +9,9 @@ import psutil
 import pytest
 from onnx_files import write_mlp
 
+from edgeprune.benchmarking.run_queue import thread_times
 from edgeprune.benchmarking.runtimes.base import Job
-from edgeprune.benchmarking.worker import timed_calls
+from edgeprune.benchmarking.worker import paced_calls, timed_calls
 from edgeprune.benchmarking.workers import SubprocessWorker
 from edgeprune.errors import ModelError, UnavailableError, UsageError
 
@@ -21,12 +22,13 @@ def job(path: Path | str, **changes: object) -> Job:
 
 
 def busy_threads(worker: SubprocessWorker) -> int:
-    """How many threads of the worker computed during one round, beyond a tick or two."""
-    process = psutil.Process(worker.pid)
-    before = {t.id: t.user_time + t.system_time for t in process.threads()}
+    """How many threads of the worker computed, or wanted to, for most of one round."""
+    process = Path(f"/proc/{worker.pid}")
+    before = thread_times(process)
     worker.round(0.4, 0.1)
-    after = {t.id: t.user_time + t.system_time for t in process.threads()}
-    return sum(after[name] - before.get(name, 0.0) > 0.06 for name in after)
+    after = thread_times(process)
+    wanted = [sum(after[name]) - sum(before.get(name, (0, 0))) for name in after]
+    return sum(nanoseconds > 60_000_000 for nanoseconds in wanted)
 
 
 def test_calls_are_timed_until_the_time_is_over_and_once_at_least() -> None:
@@ -37,6 +39,55 @@ def test_calls_are_timed_until_the_time_is_over_and_once_at_least() -> None:
 
     assert timed_calls(call, 1e-6, lambda: now[0]) == [400, 400, 400]
     assert timed_calls(call, 0, lambda: now[0]) == [400]
+
+
+class Clock:
+    """Time that passes while something sleeps or runs, in ns."""
+
+    def __init__(self) -> None:
+        self.now = 1000
+
+    def __call__(self) -> int:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += round(seconds * 1e9)
+
+
+def test_paced_calls_start_with_the_period() -> None:
+    clock, starts = Clock(), []
+
+    def call() -> None:
+        starts.append(clock.now - 1000)
+        clock.now += 300
+
+    found = paced_calls(call, 4e-6, 1e-6, clock, clock.sleep)
+    assert found == ([300, 300, 300, 300], 0)
+    assert starts == [1000, 2000, 3000, 4000]
+    assert paced_calls(call, 1e-9, 1e-6, clock, clock.sleep) == ([300], 0)
+
+
+def test_a_request_that_comes_while_the_last_one_runs_is_dropped() -> None:
+    clock, starts = Clock(), []
+    durations = iter([2500, 100, 100])
+
+    def call() -> None:
+        starts.append(clock.now - 1000)
+        clock.now += next(durations)
+
+    # The first runs from 1000 to 3500: those at 2000 and 3000 have nobody to answer them.
+    found = paced_calls(call, 5e-6, 1e-6, clock, clock.sleep)
+    assert found == ([2500, 100, 100], 2)
+    assert starts == [1000, 4000, 5000]
+
+
+def test_without_rest_nothing_waits_and_paced_rounds_have_no_lead_in(tmp_path: Path) -> None:
+    path = write_mlp(tmp_path / "net.onnx")
+    with SubprocessWorker(job(path, period_s=0.001, rest=False)) as worker:
+        worker.load()
+        taken = worker.round(0.004, 0.02)
+    assert taken.lead_in == 0
+    assert len(taken.samples_ns) + taken.dropped == 4
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -124,7 +175,7 @@ def test_cuda_is_not_replaced_by_the_cpu(tmp_path: Path) -> None:
     path = write_mlp(tmp_path / "net.onnx")
     with (
         SubprocessWorker(job(path, device="cuda")) as worker,
-        pytest.raises(UnavailableError, match="no cuda here"),
+        pytest.raises(UnavailableError, match="no CUDAExecutionProvider here: this build offers"),
     ):
         worker.load()
 

@@ -71,7 +71,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def words(board: FarHost, *more: str) -> list[str]:
     where = ["--host", "board", "--ssh-config", str(board.config)]
     how = ["--remote-python", board.python, "--threads", "1", "--min-time", "0.05"]
-    return [*where, *how, *more]
+    return [*where, *how, "--precision-target", "none", *more]
 
 
 def error_of(capsys: pytest.CaptureFixture[str]) -> str:
@@ -283,7 +283,7 @@ def test_a_connection_that_drops_is_made_again(board: FarHost, nets: tuple[str, 
         [nets[0]],
         Login("board", board.python, board.config),
         baseline=nets[1],
-        settings=Settings(min_time_s=4.0, threads=1),
+        settings=Settings(min_time_s=4.0, threads=1, precision_target=None),
         progress=notes,
     )
     thread.join()

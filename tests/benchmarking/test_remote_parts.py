@@ -263,7 +263,8 @@ def test_what_a_plain_machine_does_not_tell_is_null() -> None:
     null = {name for name, value in found.items() if value is None}
     assert null == {
         *("board", "l4t", "jetpack", "power_mode", "clocks"),
-        *("cpu_limit", "load_average", "governor", "frequency_mhz"),
+        *("cpu_limit", "memory_limit_mb", "load_average", "governor"),
+        *("frequency_mhz", "max_frequency_mhz", "on_battery", "gpu"),
     }
     assert found["cpu"] == "aarch64"
 
@@ -368,6 +369,7 @@ def raw_model(**changes: Any) -> dict[str, Any]:
         "restless": 0,
         "warmup": warmup,
         "peak_rss_bytes": 5_000_000,
+        "stopped_by": "min_time",
     }
     return {**fields, **changes}
 
@@ -379,6 +381,7 @@ def raw_model(**changes: Any) -> dict[str, Any]:
         ({"rounds": [[1, 2], [float("nan")]]}, "rounds.1.0: "),
         ({"rounds": [[1, 2], []]}, "rounds.1: "),
         ({"rounds": [[1, 2]]}, "rounds: "),
+        ({"stopped_by": "luck"}, "stopped_by: "),
         ({"peak_rss_bytes": "much"}, "peak_rss_bytes: "),
         ({"more": 1}, "more: "),
     ],
@@ -418,6 +421,10 @@ def test_energy_of_a_board_whose_rails_are_not_known_is_null() -> None:
     ("words", "message"),
     [
         (["--host", "board", "--estimate"], "--host measures, --estimate does not"),
+        (["--host", "board", "--scenario", "paced"], "--host measures latency alone"),
+        (["--host", "board", "--images", "."], "--host measures latency alone"),
+        (["--host", "board", "--precision-target", "1"], "precision-target '1' is not accepted"),
+        (["--host", "board", "--max-time", "1"], "max-time 1 is not accepted"),
         (["--host", "board", "--runtime", "torch"], "unknown runtime on a far machine"),
         (["--host", "board", "--ssh-config", "none"], "ssh-config 'none' does not exist"),
     ],

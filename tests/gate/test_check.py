@@ -131,6 +131,28 @@ def test_verdicts_of_a_busy_machine_are_not_believed(stored: Any) -> None:
         assert found.verdict == verdict
 
 
+def test_a_run_beside_other_programs_is_not_believed(stored: Any) -> None:
+    slow, fast = runs.bench(runs.measurement("a", 8)), runs.bench(runs.measurement("a", 5))
+    disturbed = {"other_busy_cores": 0.9}
+    (found,) = stored(runs.bench(runs.measurement("a", 8), during=disturbed), fast).findings
+    assert found.verdict == "inconclusive"
+    (found,) = stored(slow, fast).findings
+    assert found.verdict == "failed"
+
+
+@pytest.mark.parametrize("side", ["current figure", "baseline"])
+@pytest.mark.parametrize("ms", [5.0, 8.0])
+def test_a_starved_side_has_no_verdict_but_a_way_out(stored: Any, side: str, ms: float) -> None:
+    shares = {"current figure": 0.02, "baseline": None, side: 0.4}
+    current = runs.measurement("a", ms, waiting_share=shares["current figure"])
+    base = runs.measurement("a", 5.0, waiting_share=shares["baseline"])
+    (found,) = stored(runs.bench(current), runs.bench(base)).findings
+    assert found.verdict == "inconclusive"
+    assert found.ratio == pytest.approx(ms / 5, rel=0.02)
+    assert f"the {side} was starved: it waited for a core for 40% of the time" in str(found.note)
+    assert "stop the other programs, or use fewer --threads" in str(found.note)
+
+
 def test_sizes_are_compared_as_they_are(stored: Any) -> None:
     def sized(weights: float | None, rss: float) -> Any:
         memory = {"weights": weights, "peak_rss": rss, "device_peak": None}

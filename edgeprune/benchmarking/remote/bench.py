@@ -5,6 +5,7 @@ The agent there returns raw samples; the document is made here, by the code for 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -77,6 +78,7 @@ def bench_remote(
         tasks,
         result,
         environment=environment | {"left": session.left},
+        rule=settings.stop,
         device=settings.device_on(login.name),
         threads=threads,
         baseline=sources[0].label if baseline is not None else None,
@@ -141,7 +143,7 @@ def job_of(
     return {
         "runtime": settings.runtime,
         "seed": settings.seed,
-        "min_time_s": settings.min_time_s,
+        "stop": dataclasses.asdict(settings.stop),
         "rules": settings.rules,
         "groups": [
             [

@@ -13,6 +13,7 @@ from edgeprune.benchmarking.remote import reply
 from edgeprune.benchmarking.remote.reply import FarModel, FarResult
 from edgeprune.benchmarking.remote.tasks import Task
 from edgeprune.benchmarking.results import Measured
+from edgeprune.benchmarking.stopping import StopRule, half_width
 from edgeprune.errors import ModelError
 from edgeprune.schema import BenchResult
 
@@ -28,6 +29,7 @@ def make_document(
     threads: int,
     baseline: str | None,
     seed: int,
+    rule: StopRule,
 ) -> BenchResult:
     """Return the ordinary document of a bench, with the far machine's environment.
 
@@ -47,28 +49,31 @@ def make_document(
             recording=model.recording(),
             peaks=model.peaks(),
             device=device,
+            energy_mj=reply.energy_mj(model, task.batch, samples),
         )
         for task, model in zip(tasks, models, strict=True)
     ]
     left = environment["left"]
     facts = environment | {"tegrastats": reply.summary(samples), "trtexec": _trtexec(models)}
-    made = results.summarise(measured, baseline=baseline, environment=facts, seed=seed)
-    energies = [
-        reply.energy_mj(model, task.batch, samples)
-        for task, model in zip(tasks, models, strict=True)
-    ]
-    measurements = [
-        row.model_copy(update={"energy_mj": energy})
-        for row, energy in zip(made.measurements, energies, strict=True)
-    ]
     notes = [f"an earlier run that was cut off left {path} there; remove it" for path in left]
     notes += [note for model in models for note in _notes(model)]
-    return made.model_copy(
-        update={
-            "measurements": measurements,
-            "warnings": [*made.warnings, *dict.fromkeys(notes)],
-        }
+    notes += [note for entry in measured for note in _imprecise(entry, rule, seed)]
+    return results.summarise(
+        measured, baseline=baseline, environment=facts, seed=seed, notes=list(dict.fromkeys(notes))
     )
+
+
+def _imprecise(entry: Measured, rule: StopRule, seed: int) -> list[str]:
+    """Say so where the agent's own estimate of the interval was too good."""
+    if rule.precision is None or entry.recording.stopped_by != "precision":
+        return []
+    found = half_width(entry.recording.rounds, seed)
+    if found <= rule.precision:
+        return []
+    return [
+        f"{entry.source.label}, batch {entry.job.batch}: its median is known to {found:.1%}, not to"
+        f" the {rule.precision:.1%} that were asked for"
+    ]
 
 
 def check_batch(task: Task, model: FarModel) -> None:

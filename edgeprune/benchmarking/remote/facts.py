@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from edgeprune.benchmarking import context
+from edgeprune.benchmarking import cgroup, context
 from edgeprune.environment import version_of
 from edgeprune.errors import ResultError
 from edgeprune.machine import Machine, parse_gpus, recognise
@@ -97,8 +97,8 @@ def environment_of(
     ``versions`` are those there, but edgeprune's, which is here.
     """
     with _mirrored(facts) as root:
-        cpu_limit = context.cpu_limit(root)
-    frequency = facts.file(_CPUFREQ + "scaling_cur_freq") or ""
+        cpu_limit, memory = cgroup.cpu_limit(root), cgroup.memory_limit_bytes(root)
+        frequency, most = context.frequency_mhz(root), context.max_frequency_mhz(root)
     load = (facts.file("proc/loadavg") or "").partition(" ")[0]
     versions = {name: facts.runtimes.versions.get(name) for name in packages}
     board = machine.board
@@ -108,30 +108,29 @@ def environment_of(
         "board": board.model if board else None,
         "l4t": board.l4t if board else None,
         "jetpack": board.jetpack if board else None,
-        "power_mode": _power_mode(facts.command("nvpmodel")),
+        "power_mode": facts.file("sys/firmware/acpi/platform_profile")
+        or context.parse_nvpmodel(facts.command("nvpmodel") or ""),
+        "on_battery": None,
+        "gpu": machine.gpus[0].model_dump(include={"name", "driver"}) if machine.gpus else None,
         "clocks": facts.command("jetson_clocks"),
-        "gpus": [gpu.model_dump() for gpu in machine.gpus],
         "memory_gb": machine.memory_gb,
         "cpu": machine.cpu,
         "cores": facts.cores,
         "available_cores": facts.available_cores,
         "cpu_limit": cpu_limit,
+        "memory_limit_mb": memory / 1e6 if memory is not None else None,
         "threads": threads,
         "busy_cores": facts.busy_cores,
         "load_average": float(load) if load else None,
         "governor": facts.file(_CPUFREQ + "scaling_governor"),
-        "frequency_mhz": int(frequency) / 1000 if frequency.isdigit() else None,
+        "frequency_mhz": frequency,
+        "max_frequency_mhz": most,
         "machine": facts.machine,
         "system": facts.system,
         "python": facts.python,
         "versions": {"edgeprune": version_of("edgeprune"), **versions},
         "command": shlex.join(sys.argv),
     }
-
-
-def _power_mode(text: str | None) -> str | None:
-    found = re.search(r"NV Power Mode: *(\S+)", text or "")
-    return found.group(1) if found else None
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from edgeprune.benchmarking import tegrastats, trtexec
 from edgeprune.benchmarking.rounds import NS_PER_MS, Recording, WarmUp
+from edgeprune.benchmarking.stopping import StoppedBy
 from edgeprune.benchmarking.workers import Peaks
 from edgeprune.errors import ResultError
 from edgeprune.schema import Facts
@@ -42,6 +43,7 @@ class FarModel(Facts):
     restless: int
     warmup: FarWarmUp
     peak_rss_bytes: int | None
+    stopped_by: StoppedBy
     log: str | None = None
     command: list[str] | None = None
 
@@ -51,6 +53,7 @@ class FarModel(Facts):
             rounds=tuple(np.asarray(r, np.float64) / NS_PER_MS for r in self.rounds),
             warmup=WarmUp(**self.warmup.model_dump()),
             restless=self.restless,
+            stopped_by=self.stopped_by,
         )
 
     def trtexec_run(self) -> trtexec.TrtexecRun | None:

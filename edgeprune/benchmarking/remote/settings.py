@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edgeprune.benchmarking import rounds
 from edgeprune.benchmarking.harness import DEVICES, check_settings
+from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.devices import DeviceProfile, load_profile, profile_names
 from edgeprune.errors import UsageError, one_of
 
@@ -23,6 +24,8 @@ RULES: dict[str, float] = {
     "min_rounds": rounds.MIN_ROUNDS,
     "max_rounds": rounds.MAX_ROUNDS,
     "lead_in_s": rounds.LEAD_IN_S,
+    "max_more_rounds": rounds.MAX_MORE_ROUNDS,
+    "look_again": rounds.LOOK_AGAIN,
 }
 # Every round starts trtexec anew, which takes seconds, and its clock counts whole seconds: fewer
 # and longer rounds.
@@ -54,6 +57,8 @@ class Settings:
     batches: tuple[int, ...] = (1,)
     threads: int | None = None
     min_time_s: float = 3.0
+    max_time_s: float | None = None
+    precision_target: float | None = PRECISION_TARGET
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,7 +66,8 @@ class Settings:
         one_of(self.device, "device", dict.fromkeys([*DEVICES, *profile_names()]))
         if self.precision is not None:
             one_of(self.precision, f"precision of {self.runtime}", PRECISIONS[self.runtime])
-        check_settings(self.batches, self.threads, self.min_time_s)
+        check_settings(self.batches, self.threads)
+        StopRule.of(self.min_time_s, self.max_time_s, self.precision_target)
         object.__setattr__(self, "batches", tuple(dict.fromkeys(self.batches)))
         if self.runtime == "tensorrt" and self.target == "cpu":
             raise UsageError(
@@ -85,6 +91,11 @@ class Settings:
     def rules(self) -> dict[str, float]:
         """The numbers by which the agent warms up and divides the time into rounds."""
         return TRTEXEC_RULES if self.runtime == "tensorrt" else RULES
+
+    @property
+    def stop(self) -> StopRule:
+        """When it is enough."""
+        return StopRule.of(self.min_time_s, self.max_time_s, self.precision_target)
 
     @property
     def packages(self) -> tuple[str, ...]:

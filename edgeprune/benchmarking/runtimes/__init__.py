@@ -16,8 +16,9 @@ PLANNED = ("tensorrt",)
 
 
 def names() -> list[str]:
-    """Return the names of the runtimes."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    """Return the names of the runtimes: those of the files, with dashes."""
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name.replace("_", "-") for name in modules if name != "base")
 
 
 def check(name: str) -> str:
@@ -40,4 +41,5 @@ def get(name: str) -> RuntimeModule:
     Raises:
         UsageError: if there is no such runtime.
     """
-    return cast("RuntimeModule", import_module(f"{__name__}.{check(name)}"))
+    module = check(name).replace("-", "_")
+    return cast("RuntimeModule", import_module(f"{__name__}.{module}"))

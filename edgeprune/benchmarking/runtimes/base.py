@@ -10,8 +10,9 @@ process that plans a bench can read the other two:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class Job:
     """What one measuring process does: one model, one runtime, one device, one batch size.
 
     ``source`` is what the runtime loads; ``dense`` holds the fields of DenseOptions for a timm
-    name; ``name`` is what messages call the model.
+    name; ``name`` is what messages call the model; ``energy`` is the source that is read around the
+    timed calls (see ``energy``). Calls start every ``period_s``, or each as soon as the last is
+    done; with ``rest`` a round ends when all threads have come to rest.
     """
 
     name: str
@@ -30,11 +33,18 @@ class Job:
     threads: int
     seed: int
     dense: dict[str, Any] | None = None
+    energy: dict[str, Any] | None = None
+    period_s: float | None = None
+    rest: bool = True
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What is known of a model once it is loaded; None where its file does not say."""
+    """What is known of a model once it is loaded; None where its file does not say.
+
+    ``preprocess`` has the fields of :class:`edgeprune.images.Preprocess`, and ``pixels`` where the
+    model normalises images itself.
+    """
 
     img_size: int
     precision: str
@@ -42,6 +52,7 @@ class Loaded:
     params: int | None = None
     weights_bytes: int | None = None
     fingerprint: str | None = None
+    preprocess: dict[str, Any] | None = None
 
 
 class Session(Protocol):
@@ -58,6 +69,15 @@ class Session(Protocol):
 
     def device_peak_bytes(self) -> int | None:
         """Return the peak memory on the device, None on the CPU."""
+        ...
+
+
+@runtime_checkable
+class Transferring(Protocol):
+    """A session whose device has memory of its own, where the data of :meth:`Session.run` lie."""
+
+    def transfers(self) -> tuple[Callable[[], object], Callable[[], object]] | None:
+        """Return what copies a batch to the device, and its result back; None on the CPU."""
         ...
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.benchmarking import memory
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.errors import ModelError, UnavailableError, UsageError
 
@@ -25,50 +26,82 @@ PIXELS = "tensor(uint8)"
 class OnnxSession:
     """An ONNX Runtime session with input and output bound once, on the device."""
 
-    def __init__(self, session: Any, job: Job) -> None:
+    def __init__(self, onnxruntime: Any, session: Any, job: Job) -> None:
         self.loaded = inspect(session, job)
+        self._device = job.device
+        self._transfers: tuple[Callable[[], object], Callable[[], object]] | None = None
         images = _images(session.get_inputs()[0].type, job, self.loaded.img_size)
         name = session.get_inputs()[0].name
         if job.device == "cpu":
             self._call: Callable[[], object] = partial(session.run, None, {name: images})
         else:
-            self._call = _bound(session, name, images, job.device)
+            binding = session.io_binding()
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(images, job.device, 0)
+            self._call = _bound(session, binding, name, value, job.device)
+            self._transfers = partial(value.update_inplace, images), binding.copy_outputs_to_cpu
 
     def run(self) -> None:
         """Run one batch."""
         self._call()
 
+    def transfers(self) -> tuple[Callable[[], object], Callable[[], object]] | None:
+        """Return what copies the images to the device, and the outputs of the last run back."""
+        return self._transfers
+
     def device_peak_bytes(self) -> int | None:
-        """Return None: ONNX Runtime does not tell."""
-        return None
+        """Return what the process holds on the device: ONNX Runtime gives nothing back to it."""
+        return None if self._device == "cpu" else memory.device_bytes()
 
 
 def load(job: Job) -> OnnxSession:
-    """Load an ONNX file and run it once.
+    """Load an ONNX file with the provider of the job's device and run it once.
+
+    Raises: as :func:`start`.
+    """
+    import onnxruntime
+
+    return start(onnxruntime, job, PROVIDERS[job.device], {})
+
+
+def start(
+    onnxruntime: Any, job: Job, provider: str, provider_options: dict[str, str]
+) -> OnnxSession:
+    """Load an ONNX file with one provider, see that it is really used, and run it once.
+
+    A provider that does not load is replaced by the CPU without an exception; so the session is
+    asked for the one that it has, and may not give any node to the CPU.
+
+    Args:
+        onnxruntime: the library, or what stands in for it.
+        job: what to load.
+        provider: the execution provider.
+        provider_options: of the provider.
 
     Raises:
         ModelError: if ONNX Runtime cannot read or run it, or it does not take images.
         UsageError: if its batch size is fixed and another one was asked for.
         UnavailableError: if the device is not there, or cannot run the whole model.
     """
-    import onnxruntime
-
     onnxruntime.set_default_logger_severity(4)
-    provider = PROVIDERS[job.device]
     if provider not in onnxruntime.get_available_providers():
         raise UnavailableError(
-            f"ONNX Runtime has no {job.device} here: this build offers "
+            f"ONNX Runtime has no {provider} here: this build offers "
             + ", ".join(onnxruntime.get_available_providers()),
             hint="pip install onnxruntime-gpu" if job.device == "cuda" else None,
         )
     options = session_options(onnxruntime, job)
     try:
-        session = onnxruntime.InferenceSession(job.source, options, providers=[provider])
+        session = onnxruntime.InferenceSession(
+            job.source, options, providers=[(provider, provider_options)]
+        )
     except Exception as error:
-        raise _load_error(job, error) from error
+        raise _load_error(job, provider, error) from error
     if session.get_providers()[0] != provider:
-        raise UnavailableError(f"ONNX Runtime could not start {job.device} on this machine")
-    prepared = OnnxSession(session, job)
+        raise UnavailableError(
+            f"ONNX Runtime could not start {provider} on this machine: the session has"
+            f" {', '.join(session.get_providers())}"
+        )
+    prepared = OnnxSession(onnxruntime, session, job)
     try:
         prepared.run()
     except Exception as error:
@@ -90,14 +123,9 @@ def session_options(onnxruntime: Any, job: Job) -> Any:
     return options
 
 
-def _bound(
-    session: Any, name: str, images: np.ndarray[Any, Any], device: str
-) -> Callable[[], None]:
+def _bound(session: Any, binding: Any, name: str, images: Any, device: str) -> Callable[[], None]:
     """Return a call that runs on data which stays on the device, and waits for the end."""
-    import onnxruntime
-
-    binding = session.io_binding()
-    binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(images, device, 0))
+    binding.bind_ortvalue_input(name, images)
     for output in session.get_outputs():
         binding.bind_output(output.name, device)
 
@@ -146,6 +174,7 @@ def inspect(session: Any, job: Job) -> Loaded:
         macs=_count(metadata, "edgeprune.macs"),
         params=_count(metadata, "edgeprune.params"),
         fingerprint=metadata.get("edgeprune.fingerprint") or None,
+        preprocess=_preprocess(metadata, pixels=inputs[0].type == PIXELS),
     )
 
 
@@ -163,15 +192,23 @@ def _img_size(shape: list[Any], metadata: dict[str, str], name: str) -> int:
         ) from None
 
 
+def _preprocess(metadata: dict[str, str], *, pixels: bool) -> dict[str, Any] | None:
+    try:
+        found = json.loads(metadata["edgeprune.preprocess"])
+    except (KeyError, ValueError):
+        return None
+    return {**found, "pixels": pixels} if isinstance(found, dict) else None
+
+
 def _count(metadata: dict[str, str], key: str) -> int | None:
     text = metadata.get(key, "")
     return int(text) if text.isdigit() else None
 
 
-def _load_error(job: Job, error: Exception) -> Exception:
+def _load_error(job: Job, provider: str, error: Exception) -> Exception:
     if job.device != "cpu":
         return UnavailableError(
-            f"ONNX Runtime cannot run the whole of {job.name!r} on {job.device}: {_brief(error)}"
+            f"ONNX Runtime cannot run the whole of {job.name!r} with {provider}: {_brief(error)}"
         )
     return ModelError(f"ONNX Runtime cannot load {job.name!r}: {_brief(error)}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ PACKAGES = ("torch", "timm", "numpy")
 
 
 class TorchSession:
-    """A module in eager mode, with one batch of random images on its device."""
+    """A module with one batch of random images on its device."""
 
     def __init__(self, module: Any, images: Any, loaded: Loaded) -> None:
-        self._module = module
+        self.module = module
         self._images = images
         self.loaded = loaded
 
@@ -25,9 +27,25 @@ class TorchSession:
         import torch
 
         with torch.inference_mode():
-            self._module(self._images)
+            self.module(self._images)
         if self._images.is_cuda:
             torch.cuda.synchronize()
+
+    def transfers(self) -> tuple[Callable[[], object], Callable[[], object]] | None:
+        """Return what copies the images to the device, and the outputs back; None on the CPU."""
+        if not self._images.is_cuda:
+            return None
+        import torch
+
+        images = self._images.cpu()
+        with torch.inference_mode():
+            outputs = self.module(self._images)
+
+        def to_device() -> None:
+            images.to(self._images.device)
+            torch.cuda.synchronize()
+
+        return to_device, outputs.cpu
 
     def device_peak_bytes(self) -> int | None:
         """Return the most memory that torch has held on the device; None on the CPU."""
@@ -37,13 +55,24 @@ class TorchSession:
 
 
 def load(job: Job) -> TorchSession:
-    """Load an artifact or make a dense timm model, and run it once.
+    """Load an artifact or make a dense timm model, and run it once in eager mode.
 
     Raises:
         ArtifactError: if the artifact is not sound.
         ModelError: if there is no such model, or it fails with this batch size.
         UnavailableError: if torch cannot use the device.
     """
+    session = prepare(job)
+    try:
+        session.run()
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise ModelError(f"{job.name!r} fails in torch with batch {job.batch}: {first}") from error
+    return session
+
+
+def prepare(job: Job) -> TorchSession:
+    """Load the model of a job, without running it. Raises as :func:`load`."""
     import numpy as np
     import torch
 
@@ -66,14 +95,9 @@ def load(job: Job) -> TorchSession:
         params=model.record.pruned.params,
         weights_bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
         fingerprint=model.record.weights_sha256 or None,
+        preprocess=dataclasses.asdict(model.preprocess),
     )
-    session = TorchSession(module, torch.from_numpy(images).to(job.device), loaded)
-    try:
-        session.run()
-    except RuntimeError as error:
-        first = str(error).splitlines()[0]
-        raise ModelError(f"{job.name!r} fails in torch with batch {job.batch}: {first}") from error
-    return session
+    return TorchSession(module, torch.from_numpy(images).to(job.device), loaded)
 
 
 def _dense_options(fields: dict[str, Any] | None) -> Any:

@@ -1,0 +1,114 @@
+"""Measuring models of one batch size side by side: what every scenario is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from edgeprune.benchmarking.candidates import Source
+from edgeprune.benchmarking.conditions import Watch
+from edgeprune.benchmarking.energy import Energy
+from edgeprune.benchmarking.energy.base import Meter
+from edgeprune.benchmarking.results import Measured
+from edgeprune.benchmarking.rounds import Recording, measure
+from edgeprune.benchmarking.runtimes.base import Job
+from edgeprune.benchmarking.stopping import StopRule
+from edgeprune.benchmarking.workers import WorkerFactory
+from edgeprune.progress import Progress
+
+# For so many seconds copies to the device are timed, and as many back.
+TRANSFER_S = 0.2
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is measured and how; ``device`` as it was asked for, ``target`` what it stands for.
+
+    ``sources`` are ready to load, the baseline first if there is one (``baseline`` is its label).
+    Requests come every ``period_s``, or each as soon as the last is done. After a round a process
+    comes to ``rest`` before the next one has its turn.
+    """
+
+    sources: Sequence[Source]
+    runtime: str
+    device: str
+    target: str
+    threads: int
+    seed: int
+    rule: StopRule
+    progress: Progress
+    start: WorkerFactory
+    watch: Watch
+    energy: Energy
+    baseline: str | None = None
+    period_s: float | None = None
+    rest: bool = True
+
+    def job(self, source: Source, batch: int) -> Job:
+        """Return what the process that measures ``source`` does."""
+        return Job(
+            name=source.label,
+            runtime=self.runtime,
+            source=source.path,
+            device=self.target,
+            batch=batch,
+            threads=self.threads,
+            seed=self.seed,
+            dense=source.dense,
+            energy=self.energy.job,
+            period_s=self.period_s,
+            rest=self.rest,
+        )
+
+
+def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[Measured]:
+    """Measure models of one batch size in interleaved rounds; all workers end with it.
+
+    Raises:
+        EdgepruneError: what is wrong with a model, the runtime or the device.
+    """
+    jobs = [setup.job(source, batch) for source in sources]
+    with ExitStack() as stack:
+        workers = [stack.enter_context(setup.start(job)) for job in jobs]
+        # One after the other: loading is heavy, and its peak memory too.
+        loaded = [worker.load() for worker in workers]
+        recordings = measure(
+            workers,
+            rule=setup.rule,
+            seed=setup.seed,
+            period_s=setup.period_s or 0.0,
+            progress=setup.progress,
+            description=f"measure batch {batch}",
+        )
+        setup.watch.look()
+        transfers = [worker.transfers(TRANSFER_S) for worker in workers]
+        peaks = [worker.peaks() for worker in workers]
+    meter = setup.energy.meter
+    rows = zip(sources, jobs, loaded, recordings, peaks, transfers, strict=True)
+    return [
+        Measured(
+            source=source,
+            job=job,
+            loaded=facts,
+            recording=recording,
+            peaks=peak,
+            device=setup.device,
+            energy_mj=energy_per_image_mj(meter, recording, batch),
+            transfers=copies,
+        )
+        for source, job, facts, recording, peak, copies in rows
+    ]
+
+
+def energy_per_image_mj(meter: Meter | None, recording: Recording, batch: int) -> float | None:
+    """Return the energy of the timed calls over the images in them, None where it is not known."""
+    if meter is None:
+        return None
+    joules, calls = 0.0, 0
+    for samples, readings in zip(recording.rounds, recording.energy, strict=True):
+        used = meter.joules(*readings) if readings is not None else None
+        if used is not None:
+            joules += used
+            calls += len(samples)
+    return 1000 * joules / (calls * batch) if calls else None
