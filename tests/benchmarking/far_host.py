@@ -6,7 +6,6 @@ import contextlib
 import getpass
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -94,9 +93,10 @@ class FarHost:
         assert self._process is not None
         sessions = psutil.Process(self._process.pid).children()
         for session in sessions:
-            for process in (*session.children(), session):
-                if process.name().startswith("sshd"):
-                    process.send_signal(signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may end by itself
+                for process in (*session.children(), session):
+                    if process.name().startswith("sshd"):
+                        process.kill()
         return len(sessions)
 
     def stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -336,7 +337,8 @@ def test_a_process_that_is_killed_there(
         for process in psutil.process_iter(["cmdline"]):
             command = process.info["cmdline"] or []
             if what in command and str(board.scratch) in str(command):
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     thread = when_measuring(board, kill)
     assert main(["bench", nets[0], *words(board), "--min-time", "600"]) == 3
