@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from edgeprune.benchmarking import nvml
+from edgeprune.benchmarking import nvml, tegra
 from edgeprune.benchmarking.cgroup import cpu_limit, memory_limit_bytes
 from edgeprune.environment import available_cores, cpu_name, read_line, version_of
 from edgeprune.errors import UnavailableError
@@ -49,7 +49,7 @@ def describe(threads: int, packages: tuple[str, ...], root: Path = Path("/")) ->
         "max_frequency_mhz": max_frequency_mhz(root),
         "power_mode": power_mode(root),
         "on_battery": on_battery(root),
-        "gpu": _gpu(),
+        "gpu": tegra.describe(root) or _gpu(),
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
@@ -70,6 +70,9 @@ def warnings(environment: dict[str, Any]) -> list[str]:
         found.append(f"the power mode is {environment['power_mode']}: clocks are held down")
     if environment.get("on_battery"):
         found.append("it runs on battery: clocks may be held down")
+    gpu = environment.get("gpu")
+    if gpu is not None and gpu.get("locked") is False:
+        found.append("the GPU's clock is not locked: sudo jetson_clocks locks it")
     threads, cores = environment["threads"], environment["available_cores"]
     if threads > cores:
         found.append(f"{threads} threads share {cores} available cores")

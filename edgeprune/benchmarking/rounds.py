@@ -159,7 +159,7 @@ def _until_precise(
     most = further_rounds(left_s, slowest_call_s)
     taken = len(turns.recorded[0])
     look_at = LOOK_AGAIN * taken
-    for _ in progress.track(range(most), f"{description} to {target:.2g}", total=most):
+    for _ in progress.track(range(most), f"{description} until within {target:.1%}", total=most):
         turns.take(left_s / most)
         taken += 1
         if taken >= look_at:

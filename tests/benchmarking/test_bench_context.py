@@ -74,6 +74,26 @@ def test_a_machine_on_mains_is_not_on_battery(tmp_path: Path) -> None:
     assert context.on_battery(tmp_path) is False
 
 
+def test_the_gpu_of_a_jetson_has_a_clock_that_can_be_locked(tmp_path: Path) -> None:
+    devices = tmp_path / "sys/class/devfreq"
+    write(devices / "15340000.vic/device/of_node/name", "vic\0")
+    gpu = devices / "17000000.ga10b"
+    write(gpu / "device/of_node/name", "ga10b\0")
+    for name, hertz in (("cur", 306_000_000), ("min", 306_000_000), ("max", 1_020_000_000)):
+        write(gpu / f"{name}_freq", str(hertz))
+    facts = context.describe(1, (), tmp_path)
+    assert facts["gpu"] == {
+        "name": "ga10b",
+        "clock_mhz": 306.0,
+        "max_clock_mhz": 1020.0,
+        "locked": False,
+    }
+    (told,) = context.warnings({**facts, "busy_cores": 0.0})
+    assert told == "the GPU's clock is not locked: sudo jetson_clocks locks it"
+    write(gpu / "min_freq", "1020000000")
+    assert context.warnings({**context.describe(1, (), tmp_path), "busy_cores": 0.0}) == []
+
+
 def test_the_mode_of_a_jetson_is_read() -> None:
     assert context.parse_nvpmodel("NV Power Mode: MAXN_SUPER\n2\n") == "MAXN_SUPER"
     assert context.parse_nvpmodel("NVPM ERROR: nothing") is None

@@ -94,8 +94,10 @@ class RecordedRuntime:
     def SessionOptions(self) -> Any:  # noqa: N802  (its name there)
         return SimpleNamespace(add_session_config_entry=self.config.__setitem__)
 
-    def InferenceSession(self, source: str, options: Any, providers: Any) -> Any:  # noqa: N802
-        self.asked = providers
+    def InferenceSession(  # noqa: N802
+        self, source: str, options: Any, providers: Any, enable_fallback: bool = True
+    ) -> Any:
+        self.asked = providers, enable_fallback
         if self._refusal:
             raise RuntimeError(self._refusal)
         return RecordedSession(self._session, self.log, self._failure)
@@ -105,7 +107,7 @@ class RecordedRuntime:
 def test_on_a_gpu_data_stays_there_and_no_node_may_leave(provider: str) -> None:
     runtime = RecordedRuntime([provider, "CPUExecutionProvider"])
     session = start(runtime, job(), provider, {"device_id": "0"})
-    assert runtime.asked == [(provider, {"device_id": "0"})]
+    assert runtime.asked == ([(provider, {"device_id": "0"})], False)
     assert runtime.config == {"session.disable_cpu_ep_fallback": "1"}
     bound = [("input", "images", (2, 3, 8, 8), "cuda", 0), ("output", "logits", "cuda")]
     assert runtime.log == [*bound, "run", "wait"]

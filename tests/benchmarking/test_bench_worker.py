@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import psutil
 import pytest
 from onnx_files import write_mlp
 
-from edgeprune.benchmarking.run_queue import thread_times
+from edgeprune.benchmarking.run_queue import starved, thread_times, waiting_share
 from edgeprune.benchmarking.runtimes.base import Job
 from edgeprune.benchmarking.worker import paced_calls, timed_calls
 from edgeprune.benchmarking.workers import SubprocessWorker
@@ -96,6 +98,26 @@ def test_onnxruntime_computes_on_as_many_threads_as_asked(tmp_path: Path, thread
     with SubprocessWorker(job(path, threads=threads, batch=16)) as worker:
         worker.load()
         assert busy_threads(worker) == threads
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are chosen on Linux only")
+def test_a_process_that_shares_its_core_is_starved(tmp_path: Path) -> None:
+    core = {min(os.sched_getaffinity(0))}
+    path = write_mlp(tmp_path / "net.onnx")
+    with (
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other,
+        SubprocessWorker(job(path)) as worker,
+    ):
+        try:
+            worker.load()
+            for pid in (other.pid, worker.pid):
+                os.sched_setaffinity(pid, core)
+            taken = worker.round(0.5, 0.0)
+        finally:
+            other.kill()
+    if taken.ran_ns is None or taken.waited_ns is None:
+        pytest.skip("this kernel does not count")
+    assert starved(waiting_share(taken.ran_ns, taken.waited_ns))
 
 
 def test_torch_computes_on_as_many_threads_as_asked() -> None:

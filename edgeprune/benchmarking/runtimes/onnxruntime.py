@@ -92,7 +92,11 @@ def start(
     options = session_options(onnxruntime, job)
     try:
         session = onnxruntime.InferenceSession(
-            job.source, options, providers=[(provider, provider_options)]
+            job.source,
+            options,
+            providers=[(provider, provider_options)],
+            # Otherwise it tries again with the CPU, and tells of that instead.
+            enable_fallback=False,
         )
     except Exception as error:
         raise _load_error(job, provider, error) from error
