@@ -13,6 +13,7 @@ from edgeprune.benchmarking.remote import reply
 from edgeprune.benchmarking.remote.reply import FarModel, FarResult
 from edgeprune.benchmarking.remote.tasks import Task
 from edgeprune.benchmarking.results import Measured
+from edgeprune.benchmarking.trtexec import TrtexecRun
 from edgeprune.errors import ModelError
 from edgeprune.schema import BenchResult
 
@@ -33,10 +34,10 @@ def make_document(
 
     Raises:
         ModelError: if trtexec measured another batch size than was asked for.
-        ResultError: if a log that came back cannot be read.
     """
     models = [model for group in result.groups for model in group]
-    samples = reply.power_samples(result)
+    samples, notes = reply.power_samples(result)
+    runs, more = reply.read_logs(models)
     for task, model in zip(tasks, models, strict=True):
         check_batch(task, model)
     measured = [
@@ -45,13 +46,13 @@ def make_document(
             job=dataclasses.replace(task.job, threads=threads),
             loaded=task.loaded,
             recording=model.recording(),
-            peaks=model.peaks(),
+            peaks=model.peaks(run),
             device=device,
         )
-        for task, model in zip(tasks, models, strict=True)
+        for task, model, run in zip(tasks, models, runs, strict=True)
     ]
     left = environment["left"]
-    facts = environment | {"tegrastats": reply.summary(samples), "trtexec": _trtexec(models)}
+    facts = environment | {"tegrastats": reply.summary(samples), "trtexec": _trtexec(models, runs)}
     made = results.summarise(measured, baseline=baseline, environment=facts, seed=seed)
     energies = [
         reply.energy_mj(model, task.batch, samples)
@@ -61,8 +62,8 @@ def make_document(
         row.model_copy(update={"energy_mj": energy})
         for row, energy in zip(made.measurements, energies, strict=True)
     ]
-    notes = [f"an earlier run that was cut off left {path} there; remove it" for path in left]
-    notes += [note for model in models for note in _notes(model)]
+    notes += more
+    notes += [f"an earlier run that was cut off left {path} there; remove it" for path in left]
     return made.model_copy(
         update={
             "measurements": measurements,
@@ -85,18 +86,16 @@ def check_batch(task: Task, model: FarModel) -> None:
         )
 
 
-def _trtexec(models: Sequence[FarModel]) -> dict[str, Any] | None:
+def _trtexec(
+    models: Sequence[FarModel], runs: Sequence[TrtexecRun | None]
+) -> dict[str, Any] | None:
     """Return version and command lines of trtexec: its figures mean little without them."""
-    runs = [(model, run) for model in models if (run := model.trtexec_run()) is not None]
-    if not runs:
+    commands = [shlex.join(model.command) for model in models if model.command is not None]
+    if not commands:
         return None
+    known = next((run for run in runs if run is not None), None)
     return {
-        "version": runs[0][1].version,
-        "gpu": runs[0][1].device,
-        "commands": [shlex.join(model.command or []) for model, _ in runs],
+        "version": known.version if known is not None else None,
+        "gpu": known.device if known is not None else None,
+        "commands": commands,
     }
-
-
-def _notes(model: FarModel) -> list[str]:
-    run = model.trtexec_run()
-    return [f"trtexec: {warning}" for warning in run.warnings] if run is not None else []
