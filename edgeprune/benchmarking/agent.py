@@ -628,7 +628,8 @@ class Tegrastats:
 
     def _collect(self, stream: Any) -> None:
         for line in stream:
-            self.lines.append([time.monotonic_ns(), line.decode("utf-8", errors="replace")])
+            if line.endswith(b"\n"):  # the last one may be cut off
+                self.lines.append([time.monotonic_ns(), line.decode("utf-8", errors="replace")])
 
     def close(self) -> None:
         """End the program."""

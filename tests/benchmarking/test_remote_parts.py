@@ -22,7 +22,13 @@ from edgeprune.benchmarking.remote.connection import Connection, ConnectionLostE
 from edgeprune.benchmarking.remote.facts import FarFacts, environment_of, machine_of, read_facts
 from edgeprune.benchmarking.remote.login import explain
 from edgeprune.benchmarking.remote.models import find_sources, parcel
-from edgeprune.benchmarking.remote.reply import energy_mj, power_samples, read_result, summary
+from edgeprune.benchmarking.remote.reply import (
+    energy_mj,
+    power_samples,
+    read_logs,
+    read_result,
+    summary,
+)
 from edgeprune.benchmarking.remote.tasks import Task, make_tasks
 from edgeprune.cli import main
 from edgeprune.errors import (
@@ -397,7 +403,8 @@ def test_energy_is_the_boards_power_during_the_models_rounds() -> None:
     lines += [[when, TEGRASTATS.format(9000)] for when in range(110, 200, 20)]
     lines += [[when, TEGRASTATS.format(6000)] for when in range(200, 301, 20)]
     result = read_result({"groups": [[raw_model()]], "tegrastats": lines}, "b")
-    samples = power_samples(result)
+    samples, notes = power_samples(result)
+    assert notes == []
     ((model,),) = result.groups
     # 5 W on average for 3 ms a call, two images a call.
     assert energy_mj(model, 2, samples) == pytest.approx(7.5)
@@ -414,7 +421,18 @@ def test_energy_of_a_board_whose_rails_are_not_known_is_null() -> None:
     line = "RAM 1905/7620MB VDD_GPU 100/100\n"
     lines = [[when, line] for when in range(0, 301, 5)]
     result = read_result({"groups": [[raw_model()]], "tegrastats": lines}, "b")
-    assert energy_mj(result.groups[0][0], 1, power_samples(result)) is None
+    assert energy_mj(result.groups[0][0], 1, power_samples(result)[0]) is None
+
+
+def test_what_other_programs_print_in_a_new_way_does_not_cost_the_samples() -> None:
+    lines = [[0, TEGRASTATS.format(4000)], [1, "something new\n"], [2, "and more\n"]]
+    raw = {"groups": [[raw_model(log="something new", command=["trtexec"])]], "tegrastats": lines}
+    result = read_result(raw, "b")
+    samples, notes = power_samples(result)
+    assert len(samples) == 1
+    assert notes[0].startswith("2 lines of tegrastats are left out: 'something new'")
+    runs, notes = read_logs(result.groups[0])
+    assert (runs, notes) == ([None], ["the trtexec log holds no latency"])
 
 
 @pytest.mark.parametrize(

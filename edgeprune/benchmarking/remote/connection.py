@@ -60,11 +60,6 @@ class Connection:
             self.close()
             raise
 
-    @property
-    def pid(self) -> int:
-        """Process id of ssh."""
-        return self._process.pid
-
     def ask(self, do: str, **fields: Any) -> dict[str, Any]:
         """Send a request and return the reply to it.
 

@@ -14,6 +14,7 @@ from edgeprune.benchmarking.remote.reply import FarModel, FarResult
 from edgeprune.benchmarking.remote.tasks import Task
 from edgeprune.benchmarking.results import Measured
 from edgeprune.benchmarking.stopping import StopRule, half_width
+from edgeprune.benchmarking.trtexec import TrtexecRun
 from edgeprune.errors import ModelError
 from edgeprune.schema import BenchResult
 
@@ -35,10 +36,10 @@ def make_document(
 
     Raises:
         ModelError: if trtexec measured another batch size than was asked for.
-        ResultError: if a log that came back cannot be read.
     """
     models = [model for group in result.groups for model in group]
-    samples = reply.power_samples(result)
+    samples, notes = reply.power_samples(result)
+    runs, more = reply.read_logs(models)
     for task, model in zip(tasks, models, strict=True):
         check_batch(task, model)
     measured = [
@@ -47,16 +48,16 @@ def make_document(
             job=dataclasses.replace(task.job, threads=threads),
             loaded=task.loaded,
             recording=model.recording(),
-            peaks=model.peaks(),
+            peaks=model.peaks(run),
             device=device,
             energy_mj=reply.energy_mj(model, task.batch, samples),
         )
-        for task, model in zip(tasks, models, strict=True)
+        for task, model, run in zip(tasks, models, runs, strict=True)
     ]
     left = environment["left"]
-    facts = environment | {"tegrastats": reply.summary(samples), "trtexec": _trtexec(models)}
-    notes = [f"an earlier run that was cut off left {path} there; remove it" for path in left]
-    notes += [note for model in models for note in _notes(model)]
+    facts = environment | {"tegrastats": reply.summary(samples), "trtexec": _trtexec(models, runs)}
+    notes += more
+    notes += [f"an earlier run that was cut off left {path} there; remove it" for path in left]
     notes += [note for entry in measured for note in _imprecise(entry, rule, seed)]
     return results.summarise(
         measured, baseline=baseline, environment=facts, seed=seed, notes=list(dict.fromkeys(notes))
@@ -90,18 +91,16 @@ def check_batch(task: Task, model: FarModel) -> None:
         )
 
 
-def _trtexec(models: Sequence[FarModel]) -> dict[str, Any] | None:
+def _trtexec(
+    models: Sequence[FarModel], runs: Sequence[TrtexecRun | None]
+) -> dict[str, Any] | None:
     """Return version and command lines of trtexec: its figures mean little without them."""
-    runs = [(model, run) for model in models if (run := model.trtexec_run()) is not None]
-    if not runs:
+    commands = [shlex.join(model.command) for model in models if model.command is not None]
+    if not commands:
         return None
+    known = next((run for run in runs if run is not None), None)
     return {
-        "version": runs[0][1].version,
-        "gpu": runs[0][1].device,
-        "commands": [shlex.join(model.command or []) for model, _ in runs],
+        "version": known.version if known is not None else None,
+        "gpu": known.device if known is not None else None,
+        "commands": commands,
     }
-
-
-def _notes(model: FarModel) -> list[str]:
-    run = model.trtexec_run()
-    return [f"trtexec: {warning}" for warning in run.warnings] if run is not None else []

@@ -56,13 +56,8 @@ class FarModel(Facts):
             stopped_by=self.stopped_by,
         )
 
-    def trtexec_run(self) -> trtexec.TrtexecRun | None:
-        """Read the log of trtexec, if that was what measured. Raises ResultError."""
-        return trtexec.parse(self.log) if self.log is not None else None
-
-    def peaks(self) -> Peaks:
+    def peaks(self, run: trtexec.TrtexecRun | None) -> Peaks:
         """Return the peak memory: of the process, or what trtexec says of its context."""
-        run = self.trtexec_run()
         mib = run.context_mib if run is not None else None
         return Peaks(self.peak_rss_bytes, round(mib * MIB) if mib is not None else None)
 
@@ -88,9 +83,33 @@ def read_result(raw: dict[str, Any], host: str) -> FarResult:
         raise ResultError(f"what {host} sent back is damaged: {where}: {first['msg']}") from None
 
 
-def power_samples(result: FarResult) -> list[tuple[int, tegrastats.Sample]]:
-    """Read tegrastats' lines. Raises ResultError for one that cannot be read."""
-    return [(when, tegrastats.parse_line(line)) for when, line in result.tegrastats]
+def power_samples(result: FarResult) -> tuple[list[tuple[int, tegrastats.Sample]], list[str]]:
+    """Read tegrastats' lines; return also what a reader must know of those that are left out."""
+    samples, problems = [], []
+    for when, line in result.tegrastats:
+        try:
+            samples.append((when, tegrastats.parse_line(line)))
+        except ResultError as error:
+            problems.append(str(error))
+    notes = [f"{len(problems)} lines of tegrastats are left out: {problems[0]}"] if problems else []
+    return samples, notes
+
+
+def read_logs(
+    models: Sequence[FarModel],
+) -> tuple[list[trtexec.TrtexecRun | None], list[str]]:
+    """Read trtexec's log of every model, None without one; return also its and our warnings."""
+    runs: list[trtexec.TrtexecRun | None] = []
+    notes = []
+    for model in models:
+        try:
+            run = trtexec.parse(model.log) if model.log is not None else None
+        except ResultError as error:  # the samples do not come from the log
+            run = None
+            notes.append(str(error))
+        runs.append(run)
+        notes += [f"trtexec: {warning}" for warning in (run.warnings if run is not None else ())]
+    return runs, notes
 
 
 def energy_mj(

@@ -79,11 +79,6 @@ class Session:
         """The host as the user names it."""
         return self._login.host
 
-    @property
-    def connection(self) -> Connection:
-        """The connection that is used at the moment."""
-        return self._connection
-
     def open(self) -> None:
         """Make the private folder. Raises DiskFullError, OutputError, UnavailableError."""
         self._folder = ""  # there may be one from here on
@@ -135,11 +130,12 @@ class Session:
         """Do something that may be done again; on a lost connection, connect and do it again."""
         while True:
             try:
+                if not self._connection.usable:
+                    self._attach()
                 return action()
             except ConnectionLostError as lost:
                 self._progress.say(f"{lost}; connecting again")
                 self._connection.close()
-                self._attach()
 
     def _attach(self) -> None:
         try:
