@@ -13,9 +13,8 @@ from edgeprune.benchmarking.context import BUSY_CORES, frequency_mhz
 from edgeprune.environment import read_line
 from edgeprune.errors import UnavailableError
 
-# /proc/stat counts in these; user, nice, system, irq and softirq are busy, steal is what another
-# virtual machine had.
-TICKS_PER_S = 100
+# Of /proc/stat: user, nice, system, irq and softirq are busy, steal is what another virtual machine
+# had.
 BUSY_FIELDS = (0, 1, 2, 5, 6)
 STEAL_FIELD = 7
 # So much time that the hypervisor takes is no accident, in cores.
@@ -40,13 +39,13 @@ class Snapshot:
 
 def take(root: Path = Path("/")) -> Snapshot:
     """Read all counters now."""
-    ticks = _ticks(root)
+    spent = _cpu_seconds(root)
     times = os.times()
     return Snapshot(
         at_s=time.monotonic(),
         own_s=times.user + times.system + times.children_user + times.children_system,
-        busy_s=sum(ticks[field] for field in BUSY_FIELDS) / TICKS_PER_S if ticks else None,
-        stolen_s=ticks[STEAL_FIELD] / TICKS_PER_S if ticks else None,
+        busy_s=sum(spent[field] for field in BUSY_FIELDS) if spent else None,
+        stolen_s=spent[STEAL_FIELD] if spent else None,
         quota_stopped_s=cgroup.throttled_s(root),
         thermal_events=_thermal_events(root),
     )
@@ -89,13 +88,16 @@ def _grown(before: float | None, after: float | None) -> float | None:
     return after - before if before is not None and after is not None else None
 
 
-def _ticks(root: Path) -> list[int] | None:
+def _cpu_seconds(root: Path) -> list[float] | None:
+    """Return what all cores together spent on what, field by field, since the start."""
     try:
         with (root / "proc/stat").open(encoding="ascii") as lines:
             words = lines.readline().split()
     except (OSError, UnicodeDecodeError):
         return None
-    return [int(word) for word in words[1:]] if words[:1] == ["cpu"] and len(words) > 8 else None
+    if words[:1] != ["cpu"] or len(words) <= STEAL_FIELD + 1:
+        return None
+    return [int(word) / os.sysconf("SC_CLK_TCK") for word in words[1:]]
 
 
 def _thermal_events(root: Path) -> int | None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeprune.cli import app, options
+from edgeprune.cli.bench_lines import draw_lines
 from edgeprune.cli.estimate_table import draw_estimates
 from edgeprune.cli.render import quiet_stdout, show, warn
-from edgeprune.cli.scenario_lines import draw_scenario
 from edgeprune.errors import UsageError, one_of
 from edgeprune.figures import count, significant
 
@@ -250,7 +250,7 @@ def _table(console: Console, result: BenchResult) -> None:
         cells = _cells(row, compared.get((row.model, row.batch)))
         table.add_row(*cells, *([_energy(row)] if energy else []))
     console.print(table)
-    draw_scenario(console, result)
+    draw_lines(console, result)
 
 
 def _energy(row: Measurement) -> str:

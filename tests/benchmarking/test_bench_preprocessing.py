@@ -14,6 +14,7 @@ from edgeprune.benchmarking import bench
 from edgeprune.benchmarking.preprocessing import MAX_IMAGES, find_images, measure, normalise
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.workers import RecordedWorker, SubprocessWorker
+from edgeprune.cli.bench_lines import bench_lines
 from edgeprune.domains.store import ImageStore
 from edgeprune.errors import DataError
 from edgeprune.images import Preprocess
@@ -98,6 +99,9 @@ def test_models_that_want_the_same_share_the_figure(folder: Path, tmp_path: Path
     assert a == b
     assert c is None
     assert any("c does not say how its images are prepared" in line for line in result.warnings)
+    lines = list(bench_lines(result))
+    assert [line.split(":")[0] for line in lines] == ["a", "b"]
+    assert "preparing an image takes" in lines[0]
     assert bench(paths, threads=1, start=start).measurements[0].preprocessing_ms is None
     with pytest.raises(DataError):
         bench(paths, threads=1, start=start, images=tmp_path / "nowhere")

@@ -15,7 +15,7 @@ from edgeprune.benchmarking import bench, scenarios
 from edgeprune.benchmarking.runtimes.base import Job
 from edgeprune.benchmarking.scenarios.throughput import saturated
 from edgeprune.benchmarking.workers import RecordedWorker
-from edgeprune.cli.scenario_lines import scenario_lines
+from edgeprune.cli.bench_lines import bench_lines
 from edgeprune.errors import ModelError, ResultError, UsageError
 from edgeprune.gate import check
 from edgeprune.reporting.collect import collect
@@ -67,7 +67,7 @@ def test_throughput_grows_the_batch_until_it_is_saturated(files: tuple[str, str]
     assert second.over_baseline == pytest.approx(second.throughput_ips / first.throughput_ips)
     assert [row.model for row in result.measurements] == ["dense"] * 8 + ["half"] * 9
     assert {row.batch for row in result.comparisons} == {point.batch for point in first.points}
-    lines = list(scenario_lines(result))
+    lines = list(bench_lines(result))
     assert lines[0].startswith("dense: highest throughput 246 img/s at batch 128; larger batches")
     assert "at batch 256, 3.94x the baseline; still growing" in lines[1]
 
@@ -132,7 +132,7 @@ def test_paced_calls_come_with_the_period(files: tuple[str, str]) -> None:
     (row,) = [row for row in result.measurements if row.model == "half"]
     assert (row.latency_ms.p50, row.dropped) == (2.0, row.rounds)
     assert len(result.comparisons) == 1
-    assert "a request every 250 ms; 15 were dropped" in next(scenario_lines(result))
+    assert "a request every 250 ms; 15 were dropped" in next(bench_lines(result))
 
 
 def test_sustained_load_shows_the_rate_over_time(files: tuple[str, str]) -> None:
@@ -153,7 +153,7 @@ def test_sustained_load_shows_the_rate_over_time(files: tuple[str, str]) -> None
     assert row.sustained.last_over_first == pytest.approx(sum(last) / sum(first))
     assert (row.stopped_by, row.warmup, row.stop, row.rounds) == ("duration", 0, None, 30)
     assert (jobs[0].rest, result.duration_s) == (False, 60)
-    assert next(scenario_lines(result)).startswith("dense, batch 2: after 60 s of load 28.8% of")
+    assert next(bench_lines(result)).startswith("dense, batch 2: after 60 s of load 28.8% of")
     assert not any("had not settled" in warning for warning in result.warnings)
 
 

@@ -23,7 +23,7 @@ DEVICES = ("cpu", "cuda")
 COUNTS = "the whole board by its power rails; other programs too"
 PROGRAM = "tegrastats"
 INTERVAL_MS = 50
-START_S, POLL_S, END_S = 5.0, 0.05, 5.0
+START_S, POLL_S, END_S = 15.0, 0.05, 5.0
 
 
 @dataclass(frozen=True)

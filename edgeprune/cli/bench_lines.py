@@ -1,4 +1,4 @@
-"""What a scenario other than latency found, below the table of ``bench``."""
+"""What stands below the table of ``bench``: scenarios, copies to a device, preprocessing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgeprune.figures import significant
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgeprune.schema import BenchResult
+    from edgeprune.schema import BenchResult, PreprocessingTimes
 
 ENDINGS = {
     "saturated": "larger batches gain nothing",
@@ -19,14 +19,14 @@ ENDINGS = {
 }
 
 
-def draw_scenario(console: Console, result: BenchResult) -> None:
-    """Write one line per model on what the scenario is about."""
-    for line in scenario_lines(result):
+def draw_lines(console: Console, result: BenchResult) -> None:
+    """Write what the table has no room for, a line each."""
+    for line in bench_lines(result):
         console.print(line, highlight=False, markup=False)
 
 
-def scenario_lines(result: BenchResult) -> Iterator[str]:
-    """Say what was found, a line each; nothing for latency."""
+def bench_lines(result: BenchResult) -> Iterator[str]:
+    """Say what was found; nothing for plain latency on the CPU."""
     for found in result.saturation or []:
         faster = f", {found.over_baseline:.2f}x the baseline" if found.over_baseline else ""
         yield (
@@ -45,3 +45,20 @@ def scenario_lines(result: BenchResult) -> Iterator[str]:
                 f"{where}: after {result.duration_s:g} s of load"
                 f" {row.sustained.last_over_first:.1%} of the rate at the start"
             )
+        if row.transfer_ms is not None:
+            yield (
+                f"{where}: copying takes {significant(row.transfer_ms.to_device)} ms to the device,"
+                f" {significant(row.transfer_ms.to_host)} ms back, beside the latency"
+            )
+    prepared = {row.model: row.preprocessing_ms for row in result.measurements}
+    for model, times in prepared.items():
+        if times is not None:
+            yield f"{model}: {_preprocessing(times)}"
+
+
+def _preprocessing(found: PreprocessingTimes) -> str:
+    steps = f"decode {significant(found.decode)}, resize {significant(found.resize)}"
+    return (
+        f"preparing an image takes {significant(found.total)} ms beside the latency"
+        f" ({steps}, normalise {significant(found.normalise)}; {found.images} images)"
+    )
