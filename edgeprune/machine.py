@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -79,9 +80,17 @@ def detect(root: Path = Path("/")) -> Machine:
     Returns:
         The profile ``generic-cuda`` or ``generic-cpu`` where no profile fits.
     """
+    machine = recognise(root, cpu=cpu_name(root), cores=available_cores(), gpus=query_gpus())
+    if machine.kind == "cpu" and shutil.which("nvidia-smi"):
+        note = "nvidia-smi is installed, but the driver lists no GPU"
+        return machine.model_copy(update={"notes": (note, *machine.notes)})
+    return machine
+
+
+def recognise(root: Path, *, cpu: str, cores: int, gpus: Sequence[Gpu]) -> Machine:
+    """Say what the machine is whose /proc and /etc lie under ``root``, and which profile fits."""
     profiles = list_profiles()
-    cpu, memory_gb = cpu_name(root), _memory_gb(root)
-    board, gpus = _board(root), query_gpus()
+    memory_gb, board = _memory_gb(root), _board(root)
     notes: list[str] = []
     if board is not None:
         kind, name = "jetson", board.model
@@ -95,8 +104,6 @@ def detect(root: Path = Path("/")) -> Machine:
             notes.append(f"no profile for the GPU {gpus[0].name!r}")
     else:
         kind, name, profile = "cpu", cpu, None
-        if shutil.which("nvidia-smi"):
-            notes.append("nvidia-smi is installed, but the driver lists no GPU")
     if profile is not None and profile.notes:
         notes.append(profile.notes)
     return Machine(
@@ -104,7 +111,7 @@ def detect(root: Path = Path("/")) -> Machine:
         kind=kind,
         name=name,
         cpu=cpu,
-        cores=available_cores(),
+        cores=cores,
         memory_gb=memory_gb,
         gpus=tuple(gpus),
         board=board,
@@ -128,7 +135,12 @@ def query_gpus() -> list[Gpu]:
         )
     except (OSError, subprocess.SubprocessError):
         return []
-    rows = (line.split(",") for line in answer.stdout.splitlines())
+    return parse_gpus(answer.stdout)
+
+
+def parse_gpus(text: str) -> list[Gpu]:
+    """Read what nvidia-smi prints for the query above."""
+    rows = (line.split(",") for line in text.splitlines())
     return [_gpu([cell.strip() for cell in row]) for row in rows if len(row) == 4]
 
 

@@ -46,7 +46,7 @@ def describe(threads: int, packages: tuple[str, ...], root: Path = Path("/")) ->
         "load_average": _load_average(),
         "governor": read_line(root / CPUFREQ / "scaling_governor"),
         "frequency_mhz": frequency_mhz(root),
-        "max_frequency_mhz": _mhz(root / CPUFREQ / "cpuinfo_max_freq"),
+        "max_frequency_mhz": max_frequency_mhz(root),
         "power_mode": power_mode(root),
         "on_battery": on_battery(root),
         "gpu": tegra.describe(root) or _gpu(),
@@ -90,6 +90,11 @@ def frequency_mhz(root: Path = Path("/")) -> float | None:
     # Virtual machines have no cpufreq.
     line = re.search(r"^cpu MHz\s*:\s*([\d.]+)\s*$", _text(root / "proc/cpuinfo"), re.MULTILINE)
     return float(line[1]) if line else None
+
+
+def max_frequency_mhz(root: Path = Path("/")) -> float | None:
+    """Return the highest clock of the first core."""
+    return _mhz(root / CPUFREQ / "cpuinfo_max_freq")
 
 
 def power_mode(root: Path = Path("/")) -> str | None:

@@ -53,6 +53,19 @@ def bench(
             help="cpu, cuda, or a device profile. Default: cpu; with --runtime tensorrt: cuda."
         ),
     ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="USER@HOST[:PORT]",
+            help="Measure there, over ssh: onnxruntime, or tensorrt through trtexec.",
+        ),
+    ] = None,
+    remote_python: Annotated[
+        str, typer.Option(metavar="COMMAND", help="The Python interpreter on --host.")
+    ] = "python3",
+    ssh_config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="For ssh -F, instead of your own.")
+    ] = None,
     estimate: Annotated[
         bool,
         typer.Option(
@@ -127,6 +140,8 @@ def bench(
         check_output_file(output)
     where = device or ("cuda" if runtime == "tensorrt" else "cpu")
     if estimate:
+        if host is not None:
+            raise UsageError("--host measures, --estimate does not; one of them was expected")
         if threads is not None:
             raise UsageError("--threads is for measurements; an estimate has those it is made for")
         measured = {
@@ -143,8 +158,12 @@ def bench(
         from edgeprune.benchmarking.stopping import parse_precision
 
         target = parse_precision(precision_target)
-        runtimes.check(runtime or RUNTIME)
-        one_of(precision or PRECISIONS[0], "precision", PRECISIONS)
+        if host is not None:
+            if scenario != SCENARIO or images is not None:
+                raise UsageError(f"--host measures {SCENARIO} alone, without --images")
+        else:
+            runtimes.check(runtime or RUNTIME)
+            one_of(precision or PRECISIONS[0], "precision", PRECISIONS)
     with quiet_stdout():
         from edgeprune.benchmarking import Candidate
         from edgeprune.progress import TerminalProgress
@@ -162,6 +181,26 @@ def bench(
                 runtime=runtime,
                 precision=precision,
                 batches=batch or [1],
+                progress=TerminalProgress(),
+            )
+        elif host is not None:
+            from edgeprune.benchmarking.remote import Login, Settings, bench_remote
+
+            result = bench_remote(
+                candidates,
+                Login(host, remote_python, ssh_config),
+                baseline=over,
+                settings=Settings(
+                    runtime=runtime or RUNTIME,
+                    device=where,
+                    precision=precision,
+                    batches=tuple(batch or [1]),
+                    threads=threads,
+                    min_time_s=min_time,
+                    max_time_s=max_time,
+                    precision_target=target,
+                    seed=seed,
+                ),
                 progress=TerminalProgress(),
             )
         else:

@@ -1,0 +1,107 @@
+"""What is measured on a far machine, and by which rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeprune.benchmarking import rounds
+from edgeprune.benchmarking.harness import DEVICES, check_settings
+from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
+from edgeprune.devices import DeviceProfile, load_profile, profile_names
+from edgeprune.errors import UsageError, one_of
+
+# What each runtime accepts as --precision; TensorRT builds engines of ONNX files for it.
+PRECISIONS = {"onnxruntime": ("fp32",), "tensorrt": ("fp32", "fp16", "int8")}
+PACKAGES = {"onnxruntime": ("onnxruntime", "numpy"), "tensorrt": ()}
+
+# The numbers of a local bench, for the agent, which imports nothing of edgeprune.
+RULES: dict[str, float] = {
+    "window_s": rounds.WARMUP_WINDOW_S,
+    "windows": rounds.WARMUP_WINDOWS,
+    "tolerance": rounds.WARMUP_TOLERANCE,
+    "cap_s": rounds.WARMUP_CAP_S,
+    "round_s": rounds.ROUND_S,
+    "min_rounds": rounds.MIN_ROUNDS,
+    "max_rounds": rounds.MAX_ROUNDS,
+    "lead_in_s": rounds.LEAD_IN_S,
+    "max_more_rounds": rounds.MAX_MORE_ROUNDS,
+    "look_again": rounds.LOOK_AGAIN,
+}
+# Every round starts trtexec anew, which takes seconds, and its clock counts whole seconds: fewer
+# and longer rounds.
+TRTEXEC_RULES = {
+    **RULES,
+    "window_s": 1.0,
+    "cap_s": 10.0,
+    "round_s": 1.0,
+    "min_rounds": 5,
+    "max_rounds": 20,
+    "lead_in_s": 0.5,
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of a remote bench; see :func:`edgeprune.benchmarking.bench` for their meaning.
+
+    ``device`` may be a profile, which the machine there then has to be. ``threads`` None means
+    all cores that may be used there. ``precision`` None means what an ONNX file is made for.
+
+    Raises:
+        UsageError: for a value that is not accepted.
+    """
+
+    runtime: str = "onnxruntime"
+    device: str = "cpu"
+    precision: str | None = None
+    batches: tuple[int, ...] = (1,)
+    threads: int | None = None
+    min_time_s: float = 3.0
+    max_time_s: float | None = None
+    precision_target: float | None = PRECISION_TARGET
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of(self.runtime, "runtime on a far machine", PRECISIONS)
+        one_of(self.device, "device", dict.fromkeys([*DEVICES, *profile_names()]))
+        if self.precision is not None:
+            one_of(self.precision, f"precision of {self.runtime}", PRECISIONS[self.runtime])
+        check_settings(self.batches, self.threads)
+        StopRule.of(self.min_time_s, self.max_time_s, self.precision_target)
+        object.__setattr__(self, "batches", tuple(dict.fromkeys(self.batches)))
+        if self.runtime == "tensorrt" and self.target == "cpu":
+            raise UsageError(
+                f"runtime 'tensorrt' does not run on {self.device!r};"
+                " cuda or the profile of a GPU or board was expected"
+            )
+
+    @property
+    def profile(self) -> DeviceProfile | None:
+        """The profile that the machine has to be, None if any will do."""
+        return None if self.device in DEVICES else load_profile(self.device)
+
+    @property
+    def target(self) -> str:
+        """``cpu`` or ``cuda``."""
+        if self.profile is None:
+            return self.device
+        return "cpu" if self.profile.kind == "cpu" else "cuda"
+
+    @property
+    def rules(self) -> dict[str, float]:
+        """The numbers by which the agent warms up and divides the time into rounds."""
+        return TRTEXEC_RULES if self.runtime == "tensorrt" else RULES
+
+    @property
+    def stop(self) -> StopRule:
+        """When it is enough."""
+        return StopRule.of(self.min_time_s, self.max_time_s, self.precision_target)
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The packages there whose versions stand beside the results."""
+        return PACKAGES[self.runtime]
+
+    def device_on(self, host: str) -> str:
+        """Return the device for the result: which machine's CPU or GPU it is has to be told."""
+        return self.device if self.profile is not None else f"{self.device} on {host}"
