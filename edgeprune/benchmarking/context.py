@@ -62,7 +62,7 @@ def warnings(environment: dict[str, Any]) -> list[str]:
     """Return what about this machine makes latencies unreliable, one sentence each."""
     found = []
     busy = environment["busy_cores"]
-    if busy > BUSY_CORES:
+    if busy is not None and busy > BUSY_CORES:
         found.append(f"{busy:.1f} cores were busy before the start: other programs were running")
     if environment["governor"] == "powersave":
         found.append("the CPU's governor is powersave: its clock may be lowered at any time")
