@@ -83,6 +83,10 @@ def command(
             " with --tensorrt: tensorrt.",
         ),
     ] = None,
+    round_to: Annotated[
+        int,
+        typer.Option(metavar="N", help="Refuse widths that are no multiples of this. Default: 1."),
+    ] = 1,
     max_drop: Annotated[
         float,
         typer.Option(help="Points on source validation that fp16 and int8 may lose."),
@@ -151,6 +155,7 @@ def command(
             int8=Int8Settings(int8, calibration, made_for, max_drop, samples),
             onnx=onnx or hub is not None,
             engine=engine,
+            round_to=round_to,
             seed=seed,
         )
         progress = TerminalProgress()

@@ -20,6 +20,7 @@ from edgeprune.exporting.optimise import optimise
 from edgeprune.exporting.parity import Probe, extreme_probe, prove, random_probe
 from edgeprune.exporting.preprocessing import take_pixels
 from edgeprune.exporting.quantisation import quantise
+from edgeprune.exporting.rounding import check_rounding
 from edgeprune.exporting.settings import ExportSettings
 from edgeprune.files import output_directory, sha256
 from edgeprune.model import Model
@@ -72,6 +73,7 @@ def export(
         EngineError: if TensorRT refuses a file, or builds nothing of it.
         UnavailableError: if no builder of engines works here.
         UsageError: if int8 is asked for without labelled images.
+        ModelError: if a width is not rounded as ``settings`` ask for.
         OutputError: if ``output`` cannot be written.
     """
     chosen = settings or ExportSettings()
@@ -80,6 +82,7 @@ def export(
             "int8 needs images: to be calibrated on, and to be judged by",
             hint="--data ROOT, and --target DOMAIN where the artifact does not know it",
         )
+    check_rounding(model.record, chosen.round_to)
     started = time.perf_counter()
     planned = engines.plan(chosen.engine, chosen.batch, progress) if chosen.engine else None
     with output_directory(output, force=force) as scratch:

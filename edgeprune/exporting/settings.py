@@ -62,6 +62,7 @@ class ExportSettings:
         int8: how to quantise.
         onnx: keep the ONNX files.
         engine: how to build a TensorRT engine of each, or None for none.
+        round_to: refuse a model with a width that is not a multiple of this.
         seed: of the choice of calibration images.
 
     Raises:
@@ -77,10 +78,13 @@ class ExportSettings:
     int8: Int8Settings = field(default_factory=Int8Settings)
     onnx: bool = True
     engine: EngineSettings | None = None
+    round_to: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_range(self.opset, self.batch)
+        if self.round_to < 1:
+            raise UsageError(f"round-to {self.round_to} is not accepted; 1 and more are")
         one_of(self.io, "type of input and output", ("fp32", "fp16"))
         for precision in self.precisions:
             one_of(precision, "precision", PRECISIONS)
