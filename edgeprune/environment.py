@@ -70,6 +70,10 @@ def worker_environment(threads: int) -> dict[str, str]:
         **os.environ,
         **dict.fromkeys(THREAD_VARIABLES, str(threads)),
         "MKL_DYNAMIC": "FALSE",
+        # fp32 is fp32: TF32, on by default in CUDA's libraries, has ten bits.
+        "NVIDIA_TF32_OVERRIDE": "0",
+        # CUDA's first GPU is then NVML's, too.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         # Modules of the same name in the current directory must not be imported.
         "PYTHONSAFEPATH": "1",
     }

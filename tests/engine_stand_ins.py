@@ -249,9 +249,6 @@ class RecordedGpu:
     def synchronize(self) -> None:
         self.calls.append("synchronize")
 
-    def peak_bytes(self) -> int | None:
-        return sum(array.nbytes for array in self.memory.values())
-
 
 def install_trtexec(folder: Path, version: str) -> Path:
     """Put a program into ``folder`` that answers as trtexec of TensorRT 8.6, 10.3 or 11.1."""

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 PROTOCOL = 1
-PREFIX = "edgeprune-bench-"
+PREFIX = "edgeprune-agent-"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # How often a process looks whether something has happened: rarely, since it does so on the machine
 # that is measured.

@@ -27,7 +27,7 @@ def find_images(folder: Path) -> list[Path]:
     """Return images of a folder and those below it, at most 200, evenly spaced.
 
     Raises:
-        DataError: if it is no folder or holds no image.
+        DataError: if it is no folder or holds no image, or naming one that cannot be read.
     """
     if not folder.is_dir():
         raise DataError(f"{str(folder)!r} is no folder of images")
@@ -35,7 +35,10 @@ def find_images(folder: Path) -> list[Path]:
     if not found:
         raise DataError(f"{str(folder)!r} holds no image")
     step = max(1, -(-len(found) // MAX_IMAGES))
-    return found[::step]
+    chosen = found[::step]
+    for path in chosen:  # one that is damaged must not end a measurement that is done
+        read_image(path)
+    return chosen
 
 
 def measure(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32",)
 RUNTIME = "onnxruntime"
 SCENARIO = "latency"
+REMOTE_PYTHON = "python3"
 
 
 @app.command("bench")
@@ -62,7 +63,7 @@ def bench(
     ] = None,
     remote_python: Annotated[
         str, typer.Option(metavar="COMMAND", help="The Python interpreter on --host.")
-    ] = "python3",
+    ] = REMOTE_PYTHON,
     ssh_config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="For ssh -F, instead of your own.")
     ] = None,
@@ -138,6 +139,8 @@ def bench(
 
     if output is not None:
         check_output_file(output)
+    if host is None and (ssh_config is not None or remote_python != REMOTE_PYTHON):
+        raise UsageError("--ssh-config and --remote-python are for --host")
     where = device or ("cuda" if runtime == "tensorrt" else "cpu")
     if estimate:
         if host is not None:
@@ -158,9 +161,14 @@ def bench(
         from edgeprune.benchmarking.stopping import parse_precision
 
         target = parse_precision(precision_target)
+        if runtime == "tensorrt" and host is None and precision is not None:
+            raise UsageError("an engine has the precision that it was built for: no --precision")
         if host is not None:
-            if scenario != SCENARIO or images is not None:
-                raise UsageError(f"--host measures {SCENARIO} alone, without --images")
+            given = {"period": period, "duration": duration, "images": images}
+            for name in [name for name, value in given.items() if value is not None]:
+                raise UsageError(f"--{name} is for what is measured here, not with --host")
+            if scenario != SCENARIO:
+                raise UsageError(f"--host measures the scenario {SCENARIO!r} alone")
         else:
             runtimes.check(runtime or RUNTIME)
             one_of(precision or PRECISIONS[0], "precision", PRECISIONS)

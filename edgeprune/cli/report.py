@@ -120,7 +120,7 @@ def _report_runs(
             progress=TerminalProgress(),
         )
     show(data, json_, lambda console: _print(console, data, output))
-    if any(choice.label is None for choice in data.choices):
+    if data.choices and all(choice.label is None for choice in data.choices):
         raise typer.Exit(NOT_WITHIN)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from edgeprune.errors import UsageError
@@ -33,9 +34,15 @@ def local() -> str | None:
 
     machine = detect()
     if machine.gpus:
-        return machine.gpus[0].sm
+        return machine.gpus[_first_visible(len(machine.gpus))].sm
     profiles = {profile.name: profile for profile in list_profiles()}
     return profiles[machine.profile].sm if machine.board else None
+
+
+def _first_visible(gpus: int) -> int:
+    """Return which GPU, as the driver counts, CUDA calls 0."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    return int(first) if first.isdigit() and int(first) < gpus else 0
 
 
 def jetsons(sm: str) -> list[str]:

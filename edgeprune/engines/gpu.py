@@ -41,10 +41,6 @@ class Gpu(Protocol):
         """Wait until all that was started is done."""
         ...
 
-    def peak_bytes(self) -> int | None:
-        """Return the most memory that was in use at once, None if it cannot tell."""
-        ...
-
 
 class TorchGpu:
     """The first CUDA device, through torch."""
@@ -59,9 +55,6 @@ class TorchGpu:
                 hint="edgeprune doctor says what works here",
             )
         self._stream = torch.cuda.Stream()
-        # Memory of TensorRT itself is not torch's to count: what is free on the device is.
-        self._free = torch.cuda.mem_get_info()[0]
-        self._least_free = self._free
 
     @property
     def sm(self) -> str | None:
@@ -96,10 +89,3 @@ class TorchGpu:
     def synchronize(self) -> None:
         """Wait for the stream."""
         self._stream.synchronize()
-
-    def peak_bytes(self) -> int | None:
-        """Return how much less of the device is free than at the start, at worst."""
-        import torch
-
-        self._least_free = min(self._least_free, torch.cuda.mem_get_info()[0])
-        return int(self._free - self._least_free)

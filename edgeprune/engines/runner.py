@@ -40,7 +40,6 @@ class EngineRunner:
         """
         _refuse_misfit(path, record, Here({record.built.flavour: str(trt.__version__)}, gpu.sm))
         self.record = record
-        self._gpu = gpu
         told = {tensor.mode: tensor.name for tensor in record.tensors}
         self._engine = LoadedEngine(path.read_bytes(), (told["input"], told["output"]), trt, gpu)
 
@@ -87,10 +86,6 @@ class EngineRunner:
             parts.append(self._engine.result())
         found: Array = np.concatenate(parts)[: len(images)].astype(np.float32)
         return found
-
-    def peak_bytes(self) -> int | None:
-        """Return the peak memory on the GPU."""
-        return self._gpu.peak_bytes()
 
     def _converted(self, images: Array) -> Array:
         if self.takes_pixels:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from edgeprune.engines.architecture import digits
 from edgeprune.engines.choose import Choice
 from edgeprune.errors import OutputError
 from edgeprune.files import check_output_file
+from edgeprune.machine import detect
 
 FOLDER = "tensorrt-timing"
 
@@ -31,7 +33,7 @@ def place(choice: Choice, wanted: Path | None) -> Path | None:
     if not choice.found.timing_cache or named.lower() == OFF:
         return None
     root = Path(named).expanduser() if named else user_cache()
-    gpu = f"sm{digits(choice.sm)}" if choice.sm else "gpu"
+    gpu = "-".join([*_gpu_words(), f"sm{digits(choice.sm)}" if choice.sm else "gpu"])
     path = root / FOLDER / f"{choice.builder.FLAVOUR}-{choice.found.version}-{gpu}.cache"
     try:
         check_output_file(path)
@@ -39,3 +41,9 @@ def place(choice: Choice, wanted: Path | None) -> Path | None:
     except (OutputError, OSError):
         return None
     return path
+
+
+def _gpu_words() -> list[str]:
+    """Return the name of this machine's GPU in words that a file name can have."""
+    gpus = detect().gpus
+    return re.findall(r"[a-z0-9]+", gpus[0].name.lower()) if gpus else []

@@ -9,6 +9,8 @@ from edgeprune.errors import ResultError
 from edgeprune.schema import BenchResult
 
 FACTS = ("cpu", "machine", "available_cores", "cpu_limit", "governor")
+# Compared where both results have them: earlier ones do not.
+LATER_FACTS = ("power_mode", "gpu")
 # It is what is under test.
 OWN_PACKAGE = "edgeprune"
 
@@ -57,6 +59,11 @@ def differences(current: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
         for name in FACTS
         if current.get(name) != baseline.get(name)
     ]
+    for name in LATER_FACTS:
+        if name in current and name in baseline:
+            ours, theirs = _name(current[name]), _name(baseline[name])
+            if ours != theirs:
+                found.append(f"{name.replace('_', ' ')} {_text(ours)} and {_text(theirs)}")
     versions, others = _versions(current), _versions(baseline)
     for package in sorted({*versions, *others} - {OWN_PACKAGE}):
         if versions.get(package) != others.get(package):
@@ -68,11 +75,16 @@ def differences(current: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
 
 def identity(environment: dict[str, Any]) -> dict[str, str | int | float | None]:
     """Return the facts of an environment by which machines are told apart."""
-    found = {name: environment.get(name) for name in FACTS}
+    found = {name: _name(environment.get(name)) for name in (*FACTS, *LATER_FACTS)}
     return {
         name: value if isinstance(value, str | int | float) else None
         for name, value in found.items()
     }
+
+
+def _name(fact: Any) -> Any:
+    """Return what names a fact; of a GPU its clocks change from run to run."""
+    return fact.get("name") if isinstance(fact, dict) else fact
 
 
 def distrust(current: dict[str, Any], baseline: dict[str, Any]) -> dict[str, str]:

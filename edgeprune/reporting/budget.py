@@ -94,7 +94,7 @@ def parse_budget(text: str) -> Budget:
 def choose(
     rows: Sequence[ReportRow], budgets: Sequence[Budget], device: str | None = None
 ) -> list[Choice]:
-    """Return the best row within all budgets, for each way of measuring.
+    """Return the best row within all budgets, for each way of measuring and each bench result.
 
     Where a budget limits what a model costs, the best is the most accurate on the target; where
     all of them are about accuracy, it is the fastest. A row without a figure that a budget asks
@@ -112,10 +112,20 @@ def choose(
                 f" {', '.join(devices) or 'no measurement'}"
             )
         measured = [row for row in measured if row.device == device]
-    groups: dict[str, list[ReportRow]] = {}
+    unmeasured = [row for row in rows if row.runtime is None] if measured else []
+    groups: dict[tuple[str, str | None], list[ReportRow]] = {}
     for row in measured or rows:
-        groups.setdefault(setting(row), []).append(row)
-    return [_choice(how, own, budgets) for how, own in groups.items()]
+        # Each bench result by itself: another one may be of another machine.
+        groups.setdefault((setting(row), row.bench), []).append(row)
+    settings = [how for how, _ in groups]
+    return [
+        _choice(
+            f"{how} ({bench})" if bench and settings.count(how) > 1 else how,
+            [*own, *unmeasured],
+            budgets,
+        )
+        for (how, bench), own in groups.items()
+    ]
 
 
 def _choice(how: str, rows: Sequence[ReportRow], budgets: Sequence[Budget]) -> Choice:

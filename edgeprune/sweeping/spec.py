@@ -82,7 +82,8 @@ class BenchSpec(_Table):
     def _runtime(cls, runtime: str) -> str:
         from edgeprune.benchmarking import runtimes
 
-        runtimes.get(runtime)
+        if runtimes.get(runtime).FORMAT == "engine":
+            raise ValueError("a sweep has no engines; onnxruntime or torch times its models")
         return runtime
 
     @field_validator("device")
@@ -91,6 +92,12 @@ class BenchSpec(_Table):
         from edgeprune.benchmarking.harness import DEVICES
 
         return one_of(device, "device", DEVICES)
+
+    @model_validator(mode="after")
+    def _together(self) -> BenchSpec:
+        if self.runtime == "onnxruntime-tensorrt" and self.device != "cuda":
+            raise ValueError("runtime onnxruntime-tensorrt needs device = 'cuda'")
+        return self
 
 
 class SweepSpec(_Table):

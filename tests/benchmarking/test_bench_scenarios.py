@@ -95,10 +95,23 @@ def test_a_batch_that_does_not_fit_ends_the_sweep_and_is_told(files: tuple[str, 
     result = bench([files[1]], threads=1, scenario="throughput", start=start)
     (found,) = result.saturation or []
     assert (found.batch, found.ended_by) == (4, "failed")
-    assert any("batch 8 could not be run, and the sweep ended" in w for w in result.warnings)
+    assert any("half: batch 8 ended its sweep" in w for w in result.warnings)
     limit = 1
     with pytest.raises(ModelError, match="out of memory"):
         bench([files[1]], threads=1, scenario="throughput", start=start)
+
+
+def test_a_model_that_fails_does_not_end_the_sweep_of_another(files: tuple[str, str]) -> None:
+    def start(job: Job) -> RecordedWorker:
+        if job.name == "dense" and job.batch > 4:
+            raise UsageError("'dense' has the fixed batch size 4")
+        return device(100, {"dense": 1, "half": 1})(job)
+
+    result = bench([files[1]], baseline=files[0], threads=1, scenario="throughput", start=start)
+    dense, half = result.saturation or []
+    assert (dense.batch, dense.ended_by) == (4, "failed")
+    assert half.ended_by != "failed"
+    assert half.batch > 64
 
 
 def test_two_sizes_in_a_row_without_a_gain_are_saturation() -> None:

@@ -90,8 +90,8 @@ def test_two_models_and_a_baseline(
 ) -> None:
     small, large = nets
     other = str(write_mlp(tmp_path / "other.onnx", width=32))
-    (board.scratch / "edgeprune-bench-old").mkdir()
-    os.utime(board.scratch / "edgeprune-bench-old", (0, 0))
+    (board.scratch / "edgeprune-agent-old").mkdir()
+    os.utime(board.scratch / "edgeprune-agent-old", (0, 0))
     sizes = ["--batch", "1", "--batch", "2"]
     asked = words(board, *sizes, "--baseline", large, "--json", "-o", str(tmp_path / "bench.json"))
     assert main(["bench", small, other, *asked]) == 0
@@ -114,8 +114,8 @@ def test_two_models_and_a_baseline(
     assert environment["threads"] == 1
     assert environment["versions"]["onnxruntime"]
     assert environment["power_mode"] is environment["tegrastats"] is environment["trtexec"] is None
-    assert any("edgeprune-bench-old" in warning for warning in result.warnings)
-    (board.scratch / "edgeprune-bench-old").rmdir()
+    assert any("edgeprune-agent-old" in warning for warning in result.warnings)
+    (board.scratch / "edgeprune-agent-old").rmdir()
     assert board.left() == []
 
 

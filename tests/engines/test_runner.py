@@ -59,7 +59,9 @@ def test_a_bench_session_uploads_once_and_waits_for_every_run(tmp_path: Path) ->
     assert session.loaded.precision == "fp16"
     assert session.loaded.macs == 1000
     assert session.loaded.fingerprint == "f" * 64
-    assert session.device_peak_bytes() == 4 * (2 * 3 * 64 + 2 * 3)
+    assert session.loaded.preprocess is not None
+    assert session.loaded.preprocess["img_size"] == 8
+    assert not session.loaded.preprocess["pixels"]
 
 
 @pytest.mark.parametrize("count", [1, 4, 11])

@@ -21,6 +21,7 @@ from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.workers import RecordedWorker
 from edgeprune.errors import EdgepruneError, ResultError, UsageError
 from edgeprune.gate import Limits, check, pairs, speed
+from edgeprune.gate.machines import differences, identity
 from edgeprune.gate.outputs import github_annotations, junit, markdown
 from edgeprune.gate.settle import confirm
 from edgeprune.schema import CheckResult, EvalResult, RawCalls, parse_document
@@ -395,3 +396,14 @@ def test_inconclusive_is_a_skipped_test_case_and_a_warning(stored: Any) -> None:
 
 def test_it_is_exported() -> None:
     assert edgeprune.check is check
+
+
+def test_gpu_and_power_mode_are_part_of_a_machine() -> None:
+    here = {**runs.ENVIRONMENT, "power_mode": "MAXN", "gpu": {"name": "A", "clock_mhz": 900}}
+    other_clock = {**here, "gpu": {"name": "A", "clock_mhz": 300}}
+    assert differences(here, other_clock) == []
+    assert differences(here, {**here, "gpu": {"name": "B"}}) == ["gpu A and B"]
+    assert differences(here, {**here, "power_mode": "15W"}) == ["power mode MAXN and 15W"]
+    # A result from before they were recorded is not refused for it.
+    assert differences(here, runs.ENVIRONMENT) == []
+    assert identity(here)["gpu"] == "A"

@@ -84,6 +84,21 @@ def test_each_way_of_measuring_has_its_choice() -> None:
         choose([*ROWS, *far], [parse_budget("p50<5ms")], "cuda")
 
 
+def test_two_bench_results_may_be_of_two_machines() -> None:
+    rows = [
+        row("slow", 30.0, 80.0, bench="one/bench.json"),
+        row("fast", 3.0, 70.0, bench="two/bench.json"),
+    ]
+    found = choose(rows, [parse_budget("accuracy>60")])
+    assert [choice.label for choice in found] == ["slow", "fast"]
+    assert ["(one/bench.json)" in choice.sentence for choice in found] == [True, False]
+
+
+def test_what_was_not_measured_is_named() -> None:
+    (choice,) = choose([*ROWS, row("unmeasured", None, 90.0)], [parse_budget("p50<20ms")])
+    assert (choice.label, choice.not_judged) == ("half", ["unmeasured"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

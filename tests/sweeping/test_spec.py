@@ -119,6 +119,13 @@ def test_the_same_weights_in_another_folder_are_the_same_trial(
             "did you mean 'cuda'?",
         ),
         ("[[prune]]", "[bench]\nruntime = 'onnx'\n[[prune]]", "unknown runtime 'onnx'", None),
+        ("[[prune]]", "[bench]\nruntime = 'tensorrt'\n[[prune]]", "a sweep has no engines", None),
+        (
+            "[[prune]]",
+            "[bench]\nruntime = 'onnxruntime-tensorrt'\n[[prune]]",
+            "needs device = 'cuda'",
+            None,
+        ),
         ('name = "toy"', "", "name: Field required", None),
         ("samples = 4", "samples = 0", "prune.0.samples: 0 is not accepted", None),
         ('"toy"\ndata', "'toy\ndata", "not valid TOML", None),

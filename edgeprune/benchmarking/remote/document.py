@@ -48,7 +48,7 @@ def make_document(
             job=dataclasses.replace(task.job, threads=threads),
             loaded=task.loaded,
             recording=model.recording(),
-            peaks=model.peaks(run),
+            peaks=model.peaks(),
             device=device,
             energy_mj=reply.energy_mj(model, task.batch, samples),
         )
@@ -84,6 +84,11 @@ def check_batch(task: Task, model: FarModel) -> None:
         ModelError: naming both.
     """
     found = _INPUT.search(model.log or "")
+    if found is None and model.log is not None and task.batch > 1:
+        raise ModelError(
+            f"trtexec does not say which batch size {task.source.label!r} ran with;"
+            f" {task.batch} was asked for"
+        )
     if found is not None and int(found.group(1)) != task.batch:
         raise ModelError(
             f"{task.source.label!r} ran with batch {found.group(1)}, not {task.batch}:"

@@ -17,7 +17,6 @@ from edgeprune.errors import ResultError
 from edgeprune.schema import Facts
 
 Nanoseconds = Annotated[int, Field(gt=0)]
-MIB = 1 << 20
 # Fewest lines of tegrastats during a model's rounds for which its energy is quoted.
 MIN_POWER_SAMPLES = 10
 
@@ -56,10 +55,9 @@ class FarModel(Facts):
             stopped_by=self.stopped_by,
         )
 
-    def peaks(self, run: trtexec.TrtexecRun | None) -> Peaks:
-        """Return the peak memory: of the process, or what trtexec says of its context."""
-        mib = run.context_mib if run is not None else None
-        return Peaks(self.peak_rss_bytes, round(mib * MIB) if mib is not None else None)
+    def peaks(self) -> Peaks:
+        """Return the peak memory of the process; on the device trtexec tells of a part only."""
+        return Peaks(self.peak_rss_bytes, None)
 
 
 class FarResult(Facts):

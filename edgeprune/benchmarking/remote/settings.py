@@ -103,5 +103,10 @@ class Settings:
         return PACKAGES[self.runtime]
 
     def device_on(self, host: str) -> str:
-        """Return the device for the result: which machine's CPU or GPU it is has to be told."""
-        return self.device if self.profile is not None else f"{self.device} on {host}"
+        """Return the device for the result: which machine it is has to be told, but for a board.
+
+        Many machines fit the profile of a CPU, or one for any GPU.
+        """
+        profile = self.profile
+        is_board = profile is not None and profile.kind == "jetson"
+        return self.device if is_board else f"{self.device} on {host}"

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgeprune.benchmarking.candidates import Source
 from edgeprune.benchmarking.remote.models import Parcel, inspect, is_engine, parcel
 from edgeprune.benchmarking.remote.settings import Settings
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.engines.files import read_record, record_path
 from edgeprune.environment import THREAD_VARIABLES
 from edgeprune.errors import UsageError
 
 # What trtexec is told to build for a precision; TensorRT 11 takes it from the file and refuses it.
-FLAGS = {"fp32": [], "fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}
+FLAGS = {"fp32": ["--noTF32"], "fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}
 
 
 @dataclass(frozen=True)
 class Task:
-    """A model at a batch size; ``input`` is None for an engine, which tells nobody."""
+    """A model at a batch size; ``input`` is None for an engine, ``shapes`` is told of its own."""
 
     job: Job
     source: Source
     parcel: Parcel
     loaded: Loaded
     input: dict[str, Any] | None
+    shapes: tuple[str, ...] = ()
 
     @property
     def batch(self) -> int:
@@ -51,7 +54,7 @@ class Task:
         }
 
     def _for_trtexec(self, trtexec: str | None) -> dict[str, Any]:
-        shapes = []
+        shapes = list(self.shapes)
         if self.input is not None and self.input["dynamic"]:
             lengths = "x".join(str(length) for length in self.input["shape"])
             shapes = [f"--shapes={self.input['name']}:{lengths}"]
@@ -89,14 +92,44 @@ def _task(source: Source, package: Parcel, batch: int, settings: Settings) -> Ta
         seed=settings.seed,
     )
     if is_engine(source):
+        return _engine_task(job, source, package, settings)
+    loaded, wanted = inspect(job)
+    return Task(job, source, package, _with_precision(loaded, job, settings), wanted)
+
+
+def _engine_task(job: Job, source: Source, package: Parcel, settings: Settings) -> Task:
+    """Take what is known of an engine from the record beside it, if there is one."""
+    path = Path(source.path)
+    if not record_path(path).is_file():
         if settings.precision is None:
             raise UsageError(
                 f"what precision the engine {source.file!r} was built for cannot be read from it",
                 hint="--precision fp32, fp16 or int8 says it",
             )
         return Task(job, source, package, Loaded(0, settings.precision), None)
-    loaded, wanted = inspect(job)
-    return Task(job, source, package, _with_precision(loaded, job, settings), wanted)
+    record = read_record(path)
+    if settings.precision not in (None, record.precision):
+        raise UsageError(
+            f"precision {settings.precision!r} was asked for, {source.file!r} is an engine in"
+            f" {record.precision}"
+        )
+    profile = record.built.profile
+    if not profile.min <= job.batch <= profile.max:
+        raise UsageError(
+            f"a batch of {job.batch} is not accepted by {source.file!r}; {profile.min} to"
+            f" {profile.max} are"
+        )
+    loaded = Loaded(
+        record.preprocess.img_size,
+        record.precision,
+        macs=record.macs,
+        params=record.params,
+        fingerprint=record.fingerprint,
+    )
+    (images,) = [tensor for tensor in record.tensors if tensor.mode == "input"]
+    lengths = "x".join(map(str, [job.batch, *images.shape[1:]]))
+    shapes = [f"--shapes={images.name}:{lengths}"] if profile.min < profile.max else []
+    return Task(job, source, package, loaded, None, tuple(shapes))
 
 
 def _with_precision(loaded: Loaded, job: Job, settings: Settings) -> Loaded:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeprune.benchmarking import memory
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.errors import EngineError, ModelError, UsageError
 
@@ -38,6 +39,7 @@ class EngineSession:
             macs=record.macs,
             params=record.params,
             fingerprint=record.fingerprint,
+            preprocess={**record.preprocess.model_dump(), "pixels": runner.takes_pixels},
         )
         size = self.loaded.img_size
         generator = np.random.default_rng(job.seed)
@@ -53,8 +55,8 @@ class EngineSession:
         self._runner.run()
 
     def device_peak_bytes(self) -> int | None:
-        """Return the peak memory on the GPU."""
-        return self._runner.peak_bytes()
+        """Return what this process holds on the GPU, which an engine allocates as it is loaded."""
+        return memory.device_bytes()
 
 
 def load(job: Job) -> EngineSession:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgeprune.benchmarking.candidates import Source
 from edgeprune.benchmarking.groups import Setup, measure_group
 from edgeprune.benchmarking.results import Measured
 from edgeprune.benchmarking.scenarios.base import Options, Outcome
-from edgeprune.errors import EdgepruneError, ModelError, UnavailableError
+from edgeprune.errors import ModelError, UnavailableError, UsageError
 from edgeprune.schema import Saturation, ThroughputPoint
 
 NEEDS: tuple[str, ...] = ()
@@ -22,6 +23,8 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 # Saturated: so many batch sizes in a row that are not this much better than the best before.
 GAIN = 1.05
 PATIENCE = 2
+# What a batch size fails with that a model cannot be run with.
+ENDS = (ModelError, UnavailableError, UsageError)
 
 
 @dataclass
@@ -44,8 +47,8 @@ class _Sweep:
 def measure(setup: Setup, options: Options) -> Outcome:
     """Measure growing batch sizes of all models; those that are saturated drop out.
 
-    A batch size that cannot be run any more, for lack of memory, ends the sweep with a warning;
-    the first one must.
+    A batch size that a model cannot be run with any more, for lack of memory or because its file
+    does not take it, ends its sweep with a warning; the first one must be possible.
     """
     batches = sorted({*(options.batches or BATCHES)})
     sweeps = {source.label: _Sweep() for source in setup.sources}
@@ -56,13 +59,10 @@ def measure(setup: Setup, options: Options) -> Outcome:
             break
         try:
             measured = measure_group(setup, active, batch)
-        except (ModelError, UnavailableError) as error:
+        except ENDS:
             if batch == batches[0]:
                 raise
-            outcome.warnings.append(_failure(batch, error))
-            for source in active:
-                sweeps[source.label].ended_by = "failed"
-            break
+            measured = _those_that_can(setup, active, batch, sweeps, outcome)
         for entry in measured:
             sweeps[entry.source.label].add(batch, entry.throughput_ips)
         outcome.measured += measured
@@ -77,8 +77,24 @@ def saturated(throughputs: Sequence[float]) -> bool:
     return bool(before) and max(last) < GAIN * max(before)
 
 
-def _failure(batch: int, error: EdgepruneError) -> str:
-    return f"batch {batch} could not be run, and the sweep ended before it: {error}"
+def _those_that_can(
+    setup: Setup,
+    active: Sequence[Source],
+    batch: int,
+    sweeps: dict[str, _Sweep],
+    outcome: Outcome,
+) -> list[Measured]:
+    """Measure a batch size model by model: one of them failed, and nobody tells which."""
+    measured = []
+    for source in active:
+        try:
+            measured += measure_group(setup, [source], batch)
+        except ENDS as error:
+            sweeps[source.label].ended_by = "failed"
+            outcome.warnings.append(
+                f"{source.label}: batch {batch} ended its sweep, it could not be run: {error}"
+            )
+    return measured
 
 
 def _summary(sweeps: dict[str, _Sweep], baseline: str | None) -> list[Saturation]:
