@@ -70,7 +70,7 @@ def test_doctor_is_ready(
     assert main(["doctor"]) == 0
     shown = capsys.readouterr().out
     assert shown.splitlines()[-1] == "Ready."
-    assert "For tensorrt-rtx:\n  pip install tensorrt-rtx-cu13\n" in shown
+    assert "For tensorrt-rtx:\n  pip install 'edgeprune[tensorrt]'\n" in shown
     assert max(map(len, shown.splitlines())) <= 80
 
 

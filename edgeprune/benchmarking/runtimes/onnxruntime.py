@@ -85,7 +85,7 @@ def start(
     onnxruntime.set_default_logger_severity(4)
     if provider not in onnxruntime.get_available_providers():
         raise UnavailableError(
-            f"ONNX Runtime has no {provider} here: this build offers "
+            f"device {job.device!r}: ONNX Runtime has no {provider} here; this build offers "
             + ", ".join(onnxruntime.get_available_providers()),
             hint="pip install onnxruntime-gpu" if job.device == "cuda" else None,
         )
