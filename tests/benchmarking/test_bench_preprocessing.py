@@ -45,10 +45,16 @@ def test_images_are_found_below_the_folder(folder: Path, tmp_path: Path) -> None
 
 def test_many_images_are_thinned_evenly(tmp_path: Path) -> None:
     for index in range(2 * MAX_IMAGES + 1):
-        (tmp_path / f"{index:04}.png").touch()
+        Image.new("RGB", (2, 2)).save(tmp_path / f"{index:04}.png")
     found = find_images(tmp_path)
     assert [path.name for path in found[:3]] == ["0000.png", "0003.png", "0006.png"]
     assert len(found) <= MAX_IMAGES
+
+
+def test_a_damaged_image_is_found_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG")
+    with pytest.raises(DataError, match="cut"):
+        find_images(tmp_path)
 
 
 def test_each_step_is_timed_by_itself(folder: Path) -> None:

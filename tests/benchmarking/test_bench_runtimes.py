@@ -129,7 +129,7 @@ def test_a_provider_that_was_replaced_by_the_cpu_is_noticed() -> None:
 
 def test_a_build_without_the_provider_says_which_it_has() -> None:
     with pytest.raises(
-        UnavailableError, match=r"no CUDAExecutionProvider here: .* Azure"
+        UnavailableError, match=r"no CUDAExecutionProvider here; .* Azure"
     ) as caught:
         start(RecordedRuntime(["AzureExecutionProvider"]), job(), CUDA, {})
     assert caught.value.hint == "pip install onnxruntime-gpu"

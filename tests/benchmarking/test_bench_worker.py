@@ -197,7 +197,7 @@ def test_cuda_is_not_replaced_by_the_cpu(tmp_path: Path) -> None:
     path = write_mlp(tmp_path / "net.onnx")
     with (
         SubprocessWorker(job(path, device="cuda")) as worker,
-        pytest.raises(UnavailableError, match="no CUDAExecutionProvider here: this build offers"),
+        pytest.raises(UnavailableError, match="no CUDAExecutionProvider here; this build offers"),
     ):
         worker.load()
 

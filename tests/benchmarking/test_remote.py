@@ -425,7 +425,8 @@ def test_a_simulated_jetson(
     assert (row["precision"], row["batch"], row["samples"]) == ("fp16", 2, 200)
     assert row["latency_ms"]["p50"] == pytest.approx(1.5)
     assert row["throughput_ips"] == pytest.approx(2000 / 1.5)
-    assert row["memory_mb"]["device_peak"] == pytest.approx(7.84766 * 2**20 / 1e6, rel=1e-3)
+    # trtexec tells of its execution context alone, without the weights.
+    assert row["memory_mb"]["device_peak"] is None
     environment = document["environment"]
     assert environment["power_mode"] == "MAXN_SUPER"
     assert environment["clocks"] == "GPU MinFreq=1020 MaxFreq=1020"

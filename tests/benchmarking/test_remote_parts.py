@@ -439,8 +439,8 @@ def test_what_other_programs_print_in_a_new_way_does_not_cost_the_samples() -> N
     ("words", "message"),
     [
         (["--host", "board", "--estimate"], "--host measures, --estimate does not"),
-        (["--host", "board", "--scenario", "paced"], "--host measures latency alone"),
-        (["--host", "board", "--images", "."], "--host measures latency alone"),
+        (["--host", "board", "--scenario", "paced"], "the scenario 'latency' alone"),
+        (["--host", "board", "--images", "."], "--images is for what is measured here"),
         (["--host", "board", "--precision-target", "1"], "precision-target '1' is not accepted"),
         (["--host", "board", "--max-time", "1"], "max-time 1 is not accepted"),
         (["--host", "board", "--runtime", "torch"], "unknown runtime on a far machine"),
