@@ -161,10 +161,16 @@ def _engine(candidate: Candidate, runtime_format: str, runtime: str) -> Source:
             hint="--runtime tensorrt measures engines",
         )
     read_record(path)
+    return engine_source(candidate)
+
+
+def engine_source(candidate: Candidate) -> Source:
+    """Return an engine file as a source."""
+    path = Path(candidate.reference)
     return Source(
         label=candidate.label or path.stem,
         path=str(path.absolute()),
-        file=reference,
+        file=candidate.reference,
         weights_bytes=path.stat().st_size,
     )
 

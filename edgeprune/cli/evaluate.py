@@ -69,6 +69,7 @@ def command(
         check_output_file(output)
     with quiet_stdout():
         from edgeprune.domains import open_dataset
+        from edgeprune.engines.files import SUFFIX
         from edgeprune.loading import load_model, load_only
         from edgeprune.model import DenseOptions
         from edgeprune.progress import TerminalProgress
@@ -80,7 +81,7 @@ def command(
         how = DenseOptions(num_classes, img_size, pretrained, weights, seed or 0)
 
         def load(name: str, load_torch: Callable[[str, DenseOptions], Model]) -> Model | OnnxModel:
-            if name.endswith(".engine"):
+            if name.endswith(SUFFIX):
                 return open_engine_model(Path(name))
             return open_onnx(Path(name)) if name.endswith(".onnx") else load_torch(name, how)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.engines.architecture import digits
-from edgeprune.errors import EngineError
+from edgeprune.errors import EngineError, UsageError
 from edgeprune.files import sha256
 from edgeprune.schema import EngineFacts, EngineRecord, read_document
 
@@ -39,6 +39,16 @@ def read_record(engine: Path) -> EngineRecord:
     if sha256(engine) != record.sha256:
         raise EngineError(f"{str(engine)!r} is not the engine that {described.name!r} describes")
     return record
+
+
+def check_batch(record: EngineRecord, batch: int) -> None:
+    """Check that an engine takes so many images at once. Raises UsageError."""
+    profile = record.built.profile
+    if not profile.min <= batch <= profile.max:
+        accepted = f"to {profile.max} are" if profile.varies else "is"
+        raise UsageError(
+            f"a batch of {batch} is not accepted by {record.file!r}; {profile.min} {accepted}"
+        )
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from edgeprune.engines.files import NAMES, Here, misfit, read_record
+from edgeprune.engines.files import NAMES, Here, check_batch, misfit, read_record
 from edgeprune.engines.gpu import Array, Gpu, TorchGpu
 from edgeprune.engines.loaded import LoadedEngine
 from edgeprune.environment import version_of
-from edgeprune.errors import UnavailableError, UsageError
+from edgeprune.errors import UnavailableError
 from edgeprune.onnx_runner import decoded
 from edgeprune.schema import EngineRecord
 
@@ -47,12 +47,12 @@ class EngineRunner:
     def batch(self) -> int | None:
         """The only batch size that it takes, or None for several."""
         profile = self.record.built.profile
-        return profile.max if profile.min == profile.max else None
+        return None if profile.varies else profile.max
 
     @property
     def takes_pixels(self) -> bool:
         """Whether it normalises images itself."""
-        return self.record.input == "uint8"
+        return self.record.takes_pixels
 
     def prepare(self, images: Array) -> None:
         """Put normalised images ``(batch, 3, size, size)`` on the GPU, for :meth:`run`.
@@ -60,13 +60,7 @@ class EngineRunner:
         Raises:
             UsageError: if the engine does not take this batch size.
         """
-        profile = self.record.built.profile
-        if not profile.min <= len(images) <= profile.max:
-            accepted = "is" if self.batch else f"to {profile.max} are"
-            raise UsageError(
-                f"a batch of {len(images)} is not accepted by {self.record.file!r};"
-                f" {profile.min} {accepted}"
-            )
+        check_batch(self.record, len(images))
         self._engine.feed(self._converted(images))
 
     def run(self) -> None:

@@ -15,7 +15,7 @@ from edgeprune.exporting import engines
 from edgeprune.exporting.accuracy import Answers, Labelled, answers
 from edgeprune.exporting.fp16 import beyond_half, to_half
 from edgeprune.exporting.observation import largest_values
-from edgeprune.exporting.onnx import metadata, trace, write
+from edgeprune.exporting.onnx import external_file, metadata, trace, write
 from edgeprune.exporting.optimise import optimise
 from edgeprune.exporting.parity import Probe, extreme_probe, prove, random_probe
 from edgeprune.exporting.preprocessing import take_pixels
@@ -209,7 +209,7 @@ def _write_and_prove(
 
 def _remove_onnx(path: Path) -> None:
     path.unlink()
-    path.with_name(path.name + ".data").unlink(missing_ok=True)
+    external_file(path).unlink(missing_ok=True)
 
 
 def _external(path: Path, output: Path) -> ExternalData:

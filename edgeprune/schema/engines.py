@@ -21,6 +21,11 @@ class BatchProfile(Facts):
     opt: int = Field(ge=1)
     max: int = Field(ge=1)
 
+    @property
+    def varies(self) -> bool:
+        """Whether the engine takes several."""
+        return self.min < self.max
+
 
 class EngineTensor(Facts):
     """An input or output; a size that varies is ``batch``."""
@@ -97,3 +102,8 @@ class EngineRecord(Document):
     layers: list[Any] | None
     versions: dict[str, str]
     warnings: list[str]
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the engine normalises images itself."""
+        return self.input == "uint8"

@@ -14,16 +14,18 @@ from edgeprune.benchmarking.candidates import (
     EXTERNAL_DATA_LIMIT_BYTES,
     Candidate,
     Source,
+    engine_source,
     find,
     loadable,
 )
 from edgeprune.benchmarking.runtimes import onnxruntime
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.engines.files import SUFFIX
 from edgeprune.errors import ModelError, UsageError
 from edgeprune.files import sha256
 from edgeprune.progress import Progress
 
-ENGINES = (".engine", ".plan", ".trt")
+ENGINES = (SUFFIX, ".plan", ".trt")
 # ONNX's element types, and the names that ONNX Runtime and numpy have for them.
 TYPES = {1: ("tensor(float)", "float32"), 10: ("tensor(float16)", "float16")}
 TYPES |= {2: ("tensor(uint8)", "uint8")}
@@ -155,12 +157,7 @@ def _engine(candidate: Candidate) -> Source:
     path = Path(candidate.reference)
     if not path.is_file():
         raise ModelError(f"engine {candidate.reference!r} does not exist")
-    return Source(
-        label=candidate.label or path.stem,
-        path=str(path.absolute()),
-        file=candidate.reference,
-        weights_bytes=path.stat().st_size,
-    )
+    return engine_source(candidate)
 
 
 def _external(path: Path) -> list[Path]:

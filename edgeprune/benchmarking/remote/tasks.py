@@ -11,9 +11,11 @@ from edgeprune.benchmarking.candidates import Source
 from edgeprune.benchmarking.remote.models import Parcel, inspect, is_engine, parcel
 from edgeprune.benchmarking.remote.settings import Settings
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
-from edgeprune.engines.files import read_record, record_path
+from edgeprune.benchmarking.runtimes.tensorrt import loaded_of
+from edgeprune.engines.files import check_batch, read_record, record_path
 from edgeprune.environment import THREAD_VARIABLES
 from edgeprune.errors import UsageError
+from edgeprune.schema import EngineRecord
 
 # What trtexec is told to build for a precision; TensorRT 11 takes it from the file and refuses it.
 FLAGS = {"fp32": ["--noTF32"], "fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}
@@ -21,7 +23,10 @@ FLAGS = {"fp32": ["--noTF32"], "fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}
 
 @dataclass(frozen=True)
 class Task:
-    """A model at a batch size; ``input`` is None for an engine, ``shapes`` is told of its own."""
+    """A model at a batch size.
+
+    ``input`` is None for an engine; ``shapes`` is what trtexec is told of an input that varies.
+    """
 
     job: Job
     source: Source
@@ -54,15 +59,11 @@ class Task:
         }
 
     def _for_trtexec(self, trtexec: str | None) -> dict[str, Any]:
-        shapes = list(self.shapes)
-        if self.input is not None and self.input["dynamic"]:
-            lengths = "x".join(str(length) for length in self.input["shape"])
-            shapes = [f"--shapes={self.input['name']}:{lengths}"]
         return {
             "trtexec": trtexec,
             "build": None if self.input is None else f"batch-{self.batch}.engine",
             "flags": FLAGS[self.loaded.precision],
-            "shapes": shapes,
+            "shapes": list(self.shapes),
         }
 
 
@@ -72,16 +73,26 @@ def make_tasks(sources: Sequence[Source], settings: Settings) -> list[Task]:
     Raises:
         ModelError, UsageError: if a file does not take images of that batch size, or is not for
             the precision.
+        EngineError: if an engine is not the one that the record beside it describes.
     """
     parcels = [parcel(source) for source in sources]
+    records = [_record(source) for source in sources]
     return [
-        _task(source, package, batch, settings)
+        _task(source, package, record, batch, settings)
         for batch in settings.batches
-        for source, package in zip(sources, parcels, strict=True)
+        for source, package, record in zip(sources, parcels, records, strict=True)
     ]
 
 
-def _task(source: Source, package: Parcel, batch: int, settings: Settings) -> Task:
+def _record(source: Source) -> EngineRecord | None:
+    """Return what stands beside an engine; None for another file, or where there is nothing."""
+    path = Path(source.path)
+    return read_record(path) if is_engine(source) and record_path(path).is_file() else None
+
+
+def _task(
+    source: Source, package: Parcel, record: EngineRecord | None, batch: int, settings: Settings
+) -> Task:
     job = Job(
         name=source.label,
         runtime=settings.runtime,
@@ -91,45 +102,38 @@ def _task(source: Source, package: Parcel, batch: int, settings: Settings) -> Ta
         threads=settings.threads or 0,  # not known before the far machine is
         seed=settings.seed,
     )
+    if record is not None:
+        return _engine_task(job, source, package, record, settings)
     if is_engine(source):
-        return _engine_task(job, source, package, settings)
-    loaded, wanted = inspect(job)
-    return Task(job, source, package, _with_precision(loaded, job, settings), wanted)
-
-
-def _engine_task(job: Job, source: Source, package: Parcel, settings: Settings) -> Task:
-    """Take what is known of an engine from the record beside it, if there is one."""
-    path = Path(source.path)
-    if not record_path(path).is_file():
         if settings.precision is None:
             raise UsageError(
                 f"what precision the engine {source.file!r} was built for cannot be read from it",
                 hint="--precision fp32, fp16 or int8 says it",
             )
         return Task(job, source, package, Loaded(0, settings.precision), None)
-    record = read_record(path)
+    loaded, wanted = inspect(job)
+    shapes = _shapes(wanted["name"], wanted["shape"]) if wanted["dynamic"] else ()
+    return Task(job, source, package, _with_precision(loaded, job, settings), wanted, shapes)
+
+
+def _engine_task(
+    job: Job, source: Source, package: Parcel, record: EngineRecord, settings: Settings
+) -> Task:
     if settings.precision not in (None, record.precision):
         raise UsageError(
             f"precision {settings.precision!r} was asked for, {source.file!r} is an engine in"
             f" {record.precision}"
         )
-    profile = record.built.profile
-    if not profile.min <= job.batch <= profile.max:
-        raise UsageError(
-            f"a batch of {job.batch} is not accepted by {source.file!r}; {profile.min} to"
-            f" {profile.max} are"
-        )
-    loaded = Loaded(
-        record.preprocess.img_size,
-        record.precision,
-        macs=record.macs,
-        params=record.params,
-        fingerprint=record.fingerprint,
-    )
+    check_batch(record, job.batch)
     (images,) = [tensor for tensor in record.tensors if tensor.mode == "input"]
-    lengths = "x".join(map(str, [job.batch, *images.shape[1:]]))
-    shapes = [f"--shapes={images.name}:{lengths}"] if profile.min < profile.max else []
-    return Task(job, source, package, loaded, None, tuple(shapes))
+    shape = [job.batch, *images.shape[1:]]
+    shapes = _shapes(images.name, shape) if record.built.profile.varies else ()
+    return Task(job, source, package, loaded_of(record), None, shapes)
+
+
+def _shapes(name: str, shape: Sequence[object]) -> tuple[str, ...]:
+    """Tell trtexec the shape of an input that may have several."""
+    return (f"--shapes={name}:{'x'.join(map(str, shape))}",)
 
 
 def _with_precision(loaded: Loaded, job: Job, settings: Settings) -> Loaded:

@@ -14,6 +14,7 @@ from edgeprune.errors import EngineError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from edgeprune.engines.runner import EngineRunner
+    from edgeprune.schema import EngineRecord
 
 FORMAT = "engine"
 PACKAGES = ("tensorrt", "tensorrt-rtx-cu13", "torch", "numpy")
@@ -32,15 +33,7 @@ class EngineSession:
         import numpy as np
 
         self._runner = runner
-        record = runner.record
-        self.loaded = Loaded(
-            img_size=record.preprocess.img_size,
-            precision=record.precision,
-            macs=record.macs,
-            params=record.params,
-            fingerprint=record.fingerprint,
-            preprocess={**record.preprocess.model_dump(), "pixels": runner.takes_pixels},
-        )
+        self.loaded = loaded_of(runner.record)
         size = self.loaded.img_size
         generator = np.random.default_rng(job.seed)
         images = generator.standard_normal((job.batch, 3, size, size), dtype=np.float32)
@@ -57,6 +50,18 @@ class EngineSession:
     def device_peak_bytes(self) -> int | None:
         """Return what this process holds on the GPU, which an engine allocates as it is loaded."""
         return memory.device_bytes()
+
+
+def loaded_of(record: EngineRecord) -> Loaded:
+    """Return what the record beside an engine says of its model."""
+    return Loaded(
+        img_size=record.preprocess.img_size,
+        precision=record.precision,
+        macs=record.macs,
+        params=record.params,
+        fingerprint=record.fingerprint,
+        preprocess={**record.preprocess.model_dump(), "pixels": record.takes_pixels},
+    )
 
 
 def load(job: Job) -> EngineSession:
