@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from types import ModuleType
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from edgeprune.domains import known
 from edgeprune.domains.dataset import DomainDataset
 from edgeprune.domains.known.base import KnownData
 from edgeprune.domains.pictures import Reader, pictures
+from edgeprune.registries import module_names
 from edgeprune.schema import Document
 
 
@@ -23,8 +23,8 @@ class DataList(Document):
 
 
 def _modules() -> list[ModuleType]:
-    names = [module.name for module in pkgutil.iter_modules(known.__path__)]
-    found = [importlib.import_module(f"{known.__name__}.{n}") for n in names if n != "base"]
+    names = module_names(known.__path__)
+    found = [importlib.import_module(f"{known.__name__}.{name}") for name in names]
     return sorted(found, key=lambda module: (module.DATASET.images, module.DATASET.name))
 
 

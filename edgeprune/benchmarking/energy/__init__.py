@@ -5,7 +5,6 @@ Of the sources that count for a device, the first by name that can be read is us
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, cast
 
 from edgeprune.benchmarking.energy.base import Meter, Reading, SourceModule
 from edgeprune.errors import UnavailableError
+from edgeprune.registries import module_names
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,7 @@ def reader(job: dict[str, Any] | None) -> Callable[[], Reading] | None:
 
 def _open(stack: ExitStack, device: str, root: Path) -> Energy:
     reasons = []
-    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-        if name == "base":
-            continue
+    for name in module_names(__path__):
         module = _module(name)
         if device not in module.DEVICES:
             continue

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pkgutil
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from edgeprune.errors import one_of
+from edgeprune.registries import module_names
 
 if TYPE_CHECKING:
     from edgeprune.benchmarking.runtimes.base import RuntimeModule
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def names() -> list[str]:
     """Return the names of the runtimes: those of the files, with dashes."""
-    modules = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name.replace("_", "-") for name in modules if name != "base")
+    return sorted(name.replace("_", "-") for name in module_names(__path__))
 
 
 def check(name: str) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pkgutil
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from edgeprune.errors import one_of
+from edgeprune.registries import module_names
 
 if TYPE_CHECKING:
     from edgeprune.benchmarking.scenarios.base import ScenarioModule
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def names() -> list[str]:
     """Return the names of the scenarios."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    return module_names(__path__)
 
 
 def get(name: str) -> ScenarioModule:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pkgutil
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from edgeprune.errors import one_of
+from edgeprune.registries import module_names
 
 if TYPE_CHECKING:
     from edgeprune.engines.builders.base import Builder
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @cache
 def every() -> tuple[Builder, ...]:
     """Return the builders in the order in which they are tried."""
-    files = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"]
+    files = module_names(__path__)
     found = [cast("Builder", import_module(f"{__name__}.{file}")) for file in files]
     return tuple(sorted(found, key=lambda builder: builder.ORDER))
 
