@@ -1,23 +1,29 @@
-"""Checking where a report is to be written."""
+"""Where a report is written, and in which form: the extension decides."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from edgeprune.errors import OutputError, UsageError
-from edgeprune.files import check_parent_writable
+from edgeprune.files import check_parent_writable, write_text
+from edgeprune.reporting import image_files
+from edgeprune.reporting.picture import Draw
+
+T = TypeVar("T")
 
 
-def check_output(output: Path, accepted: Iterable[str], hint: str | None = None) -> None:
+def check_output(output: Path, writers: Mapping[str, Any], hint: str | None = None) -> None:
     """Check extension and place of a report before any work.
 
     Raises:
-        UsageError: if the extension is none of ``accepted``.
+        UsageError: if the extension is none of ``writers``, nor that of a picture.
         OutputError: if ``output`` is a directory or cannot be written.
     """
     if output.is_dir():
         raise OutputError(f"output {str(output)!r} is a directory; a file was expected")
+    accepted = (*writers, *image_files.FORMS)
     if output.suffix.lower() not in accepted:
         raise UsageError(
             f"output {str(output)!r} has extension {output.suffix!r};"
@@ -25,3 +31,29 @@ def check_output(output: Path, accepted: Iterable[str], hint: str | None = None)
             hint=hint,
         )
     check_parent_writable(output)
+
+
+def write_report(
+    output: Path,
+    data: T,
+    writers: Mapping[str, Callable[[T], str]],
+    drawings: Callable[[T], Sequence[Draw]],
+) -> None:
+    """Write a report as its extension says, which :func:`check_output` has accepted.
+
+    Args:
+        output: where to; a picture's further drawings get files of their own.
+        data: what the report says.
+        writers: what makes the text of each extension.
+        drawings: what makes the drawings of a picture.
+
+    Raises:
+        ResultError: if there is nothing to draw.
+        OutputError: if a file cannot be written.
+        UnavailableError: if Jinja2 or matplotlib is missing for a page or a plot.
+    """
+    suffix = output.suffix.lower()
+    if suffix in image_files.FORMS:
+        image_files.write_images(output, drawings(data))
+    else:
+        write_text(output, writers[suffix](data))

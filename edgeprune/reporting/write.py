@@ -7,16 +7,15 @@ from functools import partial
 from pathlib import Path
 
 from edgeprune.environment import version_of
-from edgeprune.files import write_text
 from edgeprune.progress import SILENT, Progress
-from edgeprune.reporting import image_files
 from edgeprune.reporting.budget import Budget, choose
 from edgeprune.reporting.collect import Collected, collect
 from edgeprune.reporting.document import BenchFacts, ReportData
 from edgeprune.reporting.models import build_models
-from edgeprune.reporting.output import check_output
+from edgeprune.reporting.output import check_output, write_report
 from edgeprune.reporting.page import html
 from edgeprune.reporting.panels import build_panels
+from edgeprune.reporting.picture import Draw
 from edgeprune.reporting.plot import draw
 from edgeprune.reporting.printable import printable
 from edgeprune.reporting.rows import build_rows
@@ -68,14 +67,14 @@ def report(
     data = build(
         collect(runs), title=title or DEFAULT_TITLE, notes=notes, budgets=budgets, device=device
     )
-    suffix = output.suffix.lower()
     progress.say(f"writing {output}")
-    if suffix in image_files.FORMS:
-        panels, _ = build_panels(data.rows)
-        image_files.write_images(output, [partial(draw, panel) for panel in panels])
-    else:
-        write_text(output, WRITERS[suffix](data))
+    write_report(output, data, WRITERS, _drawings)
     return data
+
+
+def _drawings(data: ReportData) -> list[Draw]:
+    panels, _ = build_panels(data.rows)
+    return [partial(draw, panel) for panel in panels]
 
 
 def check_report_output(output: Path) -> None:
@@ -86,8 +85,7 @@ def check_report_output(output: Path) -> None:
         OutputError: if ``output`` is a directory or cannot be written.
     """
     tex = output.suffix.lower() == ".tex"
-    accepted = (*WRITERS, *image_files.FORMS)
-    check_output(output, accepted, "LaTeX tables are made of a sweep's directory" if tex else None)
+    check_output(output, WRITERS, "LaTeX tables are made of a sweep's directory" if tex else None)
 
 
 def build(

@@ -11,13 +11,11 @@ from typing import ClassVar
 
 from edgeprune.environment import version_of
 from edgeprune.errors import ResultError
-from edgeprune.files import write_text
 from edgeprune.gate.history import HistoryLine, read
-from edgeprune.reporting import image_files
 from edgeprune.reporting.history.plot import draw
 from edgeprune.reporting.history.series import build_panels, machine_names, short
-from edgeprune.reporting.output import check_output
-from edgeprune.reporting.picture import picture
+from edgeprune.reporting.output import check_output, write_report
+from edgeprune.reporting.picture import Draw, picture
 from edgeprune.reporting.printable import printable
 from edgeprune.reporting.tables import csv_cell
 from edgeprune.reporting.template import render
@@ -48,17 +46,16 @@ def report_history(source: Path, output: Path, *, title: str | None = None) -> H
         ResultError: if the history is missing, damaged, or has no latencies.
         UnavailableError: if Jinja2 or matplotlib is missing for a plot.
     """
-    check_output(output, (*WRITERS, *image_files.FORMS))
+    check_output(output, WRITERS)
     data = _build(read(source), title or DEFAULT_TITLE)
-    panels = build_panels(data.lines)
-    if not panels:
+    if not build_panels(data.lines):
         raise ResultError(f"history {str(source)!r} has no latencies")
-    suffix = output.suffix.lower()
-    if suffix in image_files.FORMS:
-        image_files.write_images(output, [partial(draw, panel) for panel in panels])
-    else:
-        write_text(output, WRITERS[suffix](data))
+    write_report(output, data, WRITERS, _drawings)
     return data
+
+
+def _drawings(data: HistoryReport) -> list[Draw]:
+    return [partial(draw, panel) for panel in build_panels(data.lines)]
 
 
 def _build(lines: list[HistoryLine], title: str) -> HistoryReport:

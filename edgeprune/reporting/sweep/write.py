@@ -9,11 +9,10 @@ from typing import Any
 
 from edgeprune.environment import version_of
 from edgeprune.errors import ArtifactError, ResultError, UsageError
-from edgeprune.files import write_text
 from edgeprune.progress import SILENT, Progress
-from edgeprune.reporting import image_files
 from edgeprune.reporting.collect import RECORD_FILE
-from edgeprune.reporting.output import check_output
+from edgeprune.reporting.output import check_output, write_report
+from edgeprune.reporting.picture import Draw
 from edgeprune.reporting.plot import draw
 from edgeprune.reporting.printable import printable
 from edgeprune.reporting.sweep.curves import all_curves, draw_curves
@@ -79,20 +78,21 @@ def report_sweep(
         ResultError: if the store cannot be read, or no trial is planned in it.
         UnavailableError: if Jinja2 or matplotlib is missing for a page or a plot.
     """
-    check_output(output, (*WRITERS, *image_files.FORMS))
+    check_output(output, WRITERS)
     results = read_store(store)
     if not results.rows:
         raise ResultError(f"{str(store)!r} holds no trials")
     data = build(results, read_data_fingerprints(store.parent, results), title=title)
     progress.say(f"writing {output}")
-    suffix = output.suffix.lower()
-    if suffix in image_files.FORMS:
-        fronts_drawn = [partial(draw, front) for front in fronts(data)]
-        curves_drawn = [partial(draw_curves, curves) for curves in all_curves(data)]
-        image_files.write_images(output, [*fronts_drawn, *curves_drawn])
-    else:
-        write_text(output, WRITERS[suffix](data))
+    write_report(output, data, WRITERS, _drawings)
     return data
+
+
+def _drawings(data: SweepReport) -> list[Draw]:
+    return [
+        *(partial(draw, front) for front in fronts(data)),
+        *(partial(draw_curves, curves) for curves in all_curves(data)),
+    ]
 
 
 def read_data_fingerprints(root: Path, results: Results) -> dict[str, str]:
