@@ -10,7 +10,7 @@ from typing import Any
 
 from edgeprune.benchmarking import cgroup, nvml
 from edgeprune.benchmarking.context import BUSY_CORES, frequency_mhz
-from edgeprune.environment import read_line
+from edgeprune.environment import read_count
 from edgeprune.errors import UnavailableError
 
 # Of /proc/stat: user, nice, system, irq and softirq are busy, steal is what another virtual machine
@@ -103,7 +103,7 @@ def _cpu_seconds(root: Path) -> list[float] | None:
 def _thermal_events(root: Path) -> int | None:
     """Return how often all cores and packages were throttled since the start (x86, Intel)."""
     files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/*_throttle_count")
-    counts = [int(text) for text in map(read_line, files) if text and text.isdigit()]
+    counts = [count for count in map(read_count, files) if count is not None]
     return sum(counts) if counts else None
 
 

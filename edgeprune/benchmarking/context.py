@@ -20,7 +20,7 @@ import psutil
 
 from edgeprune.benchmarking import nvml, tegra
 from edgeprune.benchmarking.cgroup import cpu_limit, memory_limit_bytes
-from edgeprune.environment import available_cores, cpu_name, read_line, version_of
+from edgeprune.environment import available_cores, cpu_name, read_count, read_line, version_of
 from edgeprune.errors import UnavailableError
 
 # Above this many busy cores before the start, somebody else is using the machine. The load
@@ -154,8 +154,8 @@ def _gpu() -> dict[str, Any] | None:
 
 
 def _mhz(path: Path) -> float | None:
-    khz = read_line(path)
-    return int(khz) / 1000 if khz is not None and khz.isdigit() else None
+    khz = read_count(path)
+    return khz / 1000 if khz is not None else None
 
 
 def _text(path: Path) -> str:

@@ -6,10 +6,10 @@ value, so that another one can stand in for a driver that is not here.
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from typing import Any
 
+from edgeprune.environment import first_visible_gpu
 from edgeprune.errors import UnavailableError
 
 # Why a GPU may run below its clock (nvml.h, nvmlClocksEventReasons); idling and a clock that
@@ -47,15 +47,12 @@ def gpu_handle(nvml: Any, visible: str | None = None) -> Any:
 
     Args:
         nvml: the bindings.
-        visible: CUDA_VISIBLE_DEVICES, an index or the UUID of a GPU first; the process's own if
-            None.
+        visible: CUDA_VISIBLE_DEVICES; the process's own if None.
 
     Raises:
         UnavailableError: if there is no such GPU.
     """
-    if visible is None:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
-    first = visible.split(",")[0].strip()
+    first = first_visible_gpu(visible)
     try:
         if first.isdigit():
             return nvml.nvmlDeviceGetHandleByIndex(int(first))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgeprune.environment import read_line
+from edgeprune.environment import read_count, read_line
 
 # What the device tree calls it (Nano, TX2, Xavier, Orin; source: jetson_stats).
 NAMES = ("gpu", "gp10b", "gv11b", "ga10b")
@@ -32,5 +32,5 @@ def describe(root: Path = Path("/")) -> dict[str, Any] | None:
 
 
 def _mhz(path: Path) -> float | None:
-    text = read_line(path)
-    return int(text) / HZ_PER_MHZ if text is not None and text.isdigit() else None
+    hertz = read_count(path)
+    return hertz / HZ_PER_MHZ if hertz is not None else None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 
+from edgeprune.environment import first_visible_gpu
 from edgeprune.errors import UsageError
 
 
@@ -41,7 +41,7 @@ def local() -> str | None:
 
 def _first_visible(gpus: int) -> int:
     """Return which GPU, as the driver counts, CUDA calls 0."""
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    first = first_visible_gpu()
     return int(first) if first.isdigit() and int(first) < gpus else 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.benchmarking.energy.base import Reading
-from edgeprune.environment import read_line
+from edgeprune.environment import read_count, read_line
 from edgeprune.errors import UnavailableError
 
 DEVICES = ("cpu",)
@@ -53,10 +53,10 @@ def open_meter(root: Path) -> Iterator[RaplMeter]:
     ranges = []
     for zone in zones:
         _check_readable(zone / "energy_uj")
-        span = read_line(zone / "max_energy_range_uj") or ""
-        if not span.isdigit() or int(span) == 0:
+        span = read_count(zone / "max_energy_range_uj")
+        if not span:
             raise UnavailableError(f"RAPL zone {zone.name} does not say where its counter ends")
-        ranges.append(int(span))
+        ranges.append(span)
     yield RaplMeter(tuple(str(zone / "energy_uj") for zone in zones), tuple(ranges))
 
 
