@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from engine_stand_ins import record
 from onnx_files import write_mlp
 
 from edgeprune.benchmarking import agent, context
@@ -31,8 +33,10 @@ from edgeprune.benchmarking.remote.reply import (
 )
 from edgeprune.benchmarking.remote.tasks import Task, make_tasks
 from edgeprune.cli import main
+from edgeprune.engines.files import record_path
 from edgeprune.errors import (
     DiskFullError,
+    EngineError,
     ModelError,
     ResultError,
     UnavailableError,
@@ -298,6 +302,26 @@ def test_the_job_names_files_by_their_digest_and_inputs_by_their_shape(tmp_path:
     assert second["input"]["shape"] == [4, 3, 8, 8]
     assert first["file"] == f"model-{first['sha256']}/{first['sha256']}.onnx"
     assert first["environment"]["OMP_NUM_THREADS"] == "3"
+
+
+def test_the_record_beside_an_engine_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "model.fp16.engine"
+    path.write_bytes(b"engine")
+    digest = hashlib.sha256(b"engine").hexdigest()
+    known = record().model_copy(update={"sha256": digest})
+    record_path(path).write_text(known.to_json())
+    board = {"runtime": "tensorrt", "device": "cuda"}
+    first, second = tasks(path, **board, batches=(1, 4))
+    assert (first.loaded.precision, first.loaded.macs) == ("fp16", 1000)
+    assert first.loaded.fingerprint == "f" * 64
+    assert second.request(Settings(**board), "trtexec", 1)["shapes"] == ["--shapes=images:4x3x8x8"]
+    with pytest.raises(UsageError, match=r"batch of 8 is not accepted .* 1 to 4 are"):
+        tasks(path, **board, batches=(8,))
+    with pytest.raises(UsageError, match=r"'fp32' was asked for, .* is an engine in fp16"):
+        tasks(path, **board, precision="fp32")
+    path.write_bytes(b"another")
+    with pytest.raises(EngineError, match="is not the engine that"):
+        tasks(path, **board)
 
 
 def test_files_that_do_not_fit_are_refused_before_anything_is_copied(tmp_path: Path) -> None:
