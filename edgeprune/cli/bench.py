@@ -110,7 +110,7 @@ def bench(
             help="latency (call after call), throughput (batch sizes until it is saturated), paced"
             " (a call every --period), sustained (load for --duration)."
         ),
-    ] = "latency",
+    ] = SCENARIO,
     period: Annotated[
         float | None, typer.Option(metavar="MS", help="From one request to the next, with paced.")
     ] = None,
@@ -147,15 +147,12 @@ def bench(
             raise UsageError("--host measures, --estimate does not; one of them was expected")
         if threads is not None:
             raise UsageError("--threads is for measurements; an estimate has those it is made for")
-        measured = {
-            "scenario": scenario != SCENARIO,
-            "period": period is not None,
-            "duration": duration is not None,
-            "images": images is not None,
-            "max-time": max_time is not None,
-        }
-        for name in [name for name, given in measured.items() if given]:
-            raise UsageError(f"--{name} is for measurements; an estimate is of one call")
+        if scenario != SCENARIO:
+            raise UsageError("--scenario is for measurements; an estimate is of one call")
+        _refuse(
+            {"period": period, "duration": duration, "images": images, "max-time": max_time},
+            "is for measurements; an estimate is of one call",
+        )
     else:
         from edgeprune.benchmarking import runtimes
         from edgeprune.benchmarking.stopping import parse_precision
@@ -164,9 +161,10 @@ def bench(
         if runtime == "tensorrt" and host is None and precision is not None:
             raise UsageError("an engine has the precision that it was built for: no --precision")
         if host is not None:
-            given = {"period": period, "duration": duration, "images": images}
-            for name in [name for name, value in given.items() if value is not None]:
-                raise UsageError(f"--{name} is for what is measured here, not with --host")
+            _refuse(
+                {"period": period, "duration": duration, "images": images},
+                "is for what is measured here, not with --host",
+            )
             if scenario != SCENARIO:
                 raise UsageError(f"--host measures the scenario {SCENARIO!r} alone")
         else:
@@ -237,6 +235,13 @@ def bench(
     if not estimate:
         warn(result.warnings)
     show(result, json_, lambda console: (draw_estimates if estimate else _table)(console, result))
+
+
+def _refuse(options: dict[str, object], why: str) -> None:
+    """Refuse the first option that was given."""
+    for name, value in options.items():
+        if value is not None:
+            raise UsageError(f"--{name} {why}")
 
 
 def _table(console: Console, result: BenchResult) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from edgeprune.cli import app, options
-from edgeprune.cli.render import quiet_stdout, show
+from edgeprune.cli.render import quiet_stdout, show, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -168,9 +168,8 @@ def check_command(
         for line in github_annotations(result):
             print(line, file=sys.stderr)
     if json_:
-        for finding in result.findings:
-            if finding.verdict == "inconclusive":
-                print(f"warning: inconclusive: {sentence(finding)}", file=sys.stderr)
+        unsettled = [row for row in result.findings if row.verdict == "inconclusive"]
+        warn(f"inconclusive: {sentence(finding)}" for finding in unsettled)
     show(result, json_, lambda console: _table(console, result))
     if not result.passed:
         raise typer.Exit(NOT_HELD)

@@ -30,10 +30,7 @@ FP32 = ("fp32",)
 @app.command("export")
 def command(
     model: options.Model,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Output directory; new or empty."),
-    ] = None,
+    output: options.OptionalOutput = None,
     hub: Annotated[
         Path | None,
         typer.Option(

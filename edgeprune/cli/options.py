@@ -18,9 +18,9 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an output that is 
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**32 - 1, help="Makes the run repeatable.")
 ]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="Output directory; new or empty.")
-]
+_OUTPUT = typer.Option("--output", "-o", metavar="DIR", help="Output directory; new or empty.")
+Output = Annotated[Path, _OUTPUT]
+OptionalOutput = Annotated[Path | None, _OUTPUT]
 Data = Annotated[
     str | None,
     typer.Option(

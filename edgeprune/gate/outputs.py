@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from edgeprune.gate.wording import headline, sentence, setting, table
+from edgeprune.markdown import table_lines
 from edgeprune.schema import CheckResult, Finding
 
 MARKS = {"passed": "✅", "failed": "❌", "inconclusive": "⚠️"}
@@ -50,9 +50,8 @@ def markdown(result: CheckResult) -> str:
     lines = ["### edgeprune check", "", headline(result), ""]
     if shown.title:
         lines += [f"{_md(shown.title)}:", ""]
-    lines += [_row(shown.header), _row(["---"] * len(shown.header))]
-    for *others, verdict in shown.rows:
-        lines.append(_row([*map(_md, others), f"{MARKS[verdict]} {verdict}"]))
+    rows = [[*map(_md, others), f"{MARKS[verdict]} {verdict}"] for *others, verdict in shown.rows]
+    lines += table_lines(shown.header, rows)
     notes = [f"- {_md(sentence(finding))}" for finding in result.findings if finding.note]
     notes += [f"- warning: {_md(warning)}" for warning in result.warnings]
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
@@ -74,10 +73,6 @@ def _fails(finding: Finding, result: CheckResult) -> bool:
 
 def _xml(text: str) -> str:
     return NO_XML.sub("\ufffd", text)
-
-
-def _row(parts: Sequence[str]) -> str:
-    return f"| {' | '.join(parts)} |"
 
 
 def _md(text: str) -> str:
