@@ -57,16 +57,6 @@ def read_line(path: Path) -> str | None:
         return None
 
 
-def first_visible_gpu(visible: str | None = None) -> str:
-    """Return which GPU CUDA calls 0: its place on the bus, or its UUID.
-
-    ``visible`` is CUDA_VISIBLE_DEVICES; the process's own if None.
-    """
-    if visible is None:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
-    return visible.split(",")[0].strip()
-
-
 def read_count(path: Path) -> int | None:
     """Return the whole number in a small system file; None if there is none."""
     text = read_line(path)

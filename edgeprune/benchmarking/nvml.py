@@ -6,10 +6,10 @@ value, so that another one can stand in for a driver that is not here.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
-from edgeprune.environment import first_visible_gpu
 from edgeprune.errors import UnavailableError
 
 # Why a GPU may run below its clock (nvml.h, nvmlClocksEventReasons); idling and a clock that
@@ -40,6 +40,16 @@ def open_nvml() -> Any:
     except nvml.NVMLError as error:
         raise UnavailableError(f"NVML does not start: {error}") from None
     return nvml
+
+
+def first_visible_gpu(visible: str | None = None) -> str:
+    """Return which GPU CUDA calls 0: its place on the bus, or its UUID.
+
+    ``visible`` is CUDA_VISIBLE_DEVICES; the process's own if None.
+    """
+    if visible is None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    return visible.split(",")[0].strip()
 
 
 def gpu_handle(nvml: Any, visible: str | None = None) -> Any:

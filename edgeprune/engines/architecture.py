@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from edgeprune.environment import first_visible_gpu
+from edgeprune.benchmarking.nvml import first_visible_gpu
 from edgeprune.errors import UsageError
 
 
