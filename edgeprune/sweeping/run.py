@@ -74,6 +74,8 @@ def sweep(
             driver = Driver(site, store, trials, progress)
             driver.take_stock(spec.name)
             _warn_of_duplicates(dataset, trials, progress)
+            if ray is None:  # the CPUs of a cluster are others
+                _warn_of_slow_precision(trials, progress)
             _prepare_weights(spec, output, progress)
             driver.run(partial(_executor, site, workers, ray, on_gpu))
             if spec.bench is not None:
@@ -148,6 +150,15 @@ def _warn_of_duplicates(
         if trial.key.target not in seen:
             seen.add(trial.key.target)
             warn_of_duplicates(trial.divide(dataset), progress)
+
+
+def _warn_of_slow_precision(trials: Sequence[Trial], progress: Progress) -> None:
+    """Warn once, however many trials train so."""
+    from edgeprune.training.compute import warn_of_slow_precision
+
+    settings = (trial.finetune_settings() for trial in trials)
+    for device, precision in sorted({(each.device, each.precision) for each in settings}):
+        warn_of_slow_precision(device, precision, progress)
 
 
 def _prepare_weights(spec: SweepSpec, output: Path, progress: Progress) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from edgeprune.errors import UnavailableError
+from edgeprune.progress import Progress
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # The fused kernels whose backward pass adds up in the same order every time.
@@ -37,6 +38,17 @@ def open_device(device: str, precision: str) -> torch.device:
             "precision 'bf16' is not supported by this GPU", hint="use --precision fp16 or fp32"
         )
     return torch.device(device)
+
+
+def warn_of_slow_precision(device: str, precision: str, progress: Progress) -> None:
+    """Say if this CPU only imitates ``precision``, which costs far more than fp32 does."""
+    if device != "cpu" or precision != "bf16":
+        return
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # torch has no public way to ask
+        progress.say(
+            "warning: this CPU has no fast bf16 (on x86: AVX-512), and fp32 takes a fraction of"
+            " the time: set precision to fp32"
+        )
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

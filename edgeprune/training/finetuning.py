@@ -22,7 +22,7 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import ArtifactRecord, FinetuneResult, FinetuneSeconds
 from edgeprune.training.answers import predictions_of
 from edgeprune.training.batches import prefetched
-from edgeprune.training.compute import open_device, repeatable
+from edgeprune.training.compute import open_device, repeatable, warn_of_slow_precision
 from edgeprune.training.evaluation import dg_result, machine_facts
 from edgeprune.training.held_out import warn_of_leaks
 from edgeprune.training.job import Job, check_teacher
@@ -84,6 +84,7 @@ def finetune(
     device = open_device(settings.device, settings.precision)
     processes = open_processes(settings)
     progress = progress if processes.is_main else SILENT
+    warn_of_slow_precision(settings.device, settings.precision, progress)
     processes.from_main(lambda: check_output_directory(output, force=force))
     check_classes(model, dataset.classes)
     check_teacher(model, teacher, dataset)

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sweeping_helpers import FakeExecutor, write_spec
+import torch
+from recorded_progress import Recorded
+from sweeping_helpers import SPEC, FakeExecutor, write_spec
 from toy_domains import write_toy_domains
 
 from edgeprune.domains import open_dataset
@@ -14,6 +16,7 @@ from edgeprune.sweeping import read_spec
 from edgeprune.sweeping.driver import Driver
 from edgeprune.sweeping.executor import Outcome, Site
 from edgeprune.sweeping.results import Row
+from edgeprune.sweeping.run import sweep as run_sweep
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
 from edgeprune.sweeping.trials import Trial, plan
 
@@ -146,3 +149,16 @@ def test_the_store_is_made_again_from_the_trials(sweep: Sweep) -> None:
     sweep.store = Store(sweep.root / STORE_FILE)
     assert sweep.run().submitted == []
     assert sweep.rows == before
+
+
+def test_a_precision_that_the_cpu_imitates_is_warned_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(Driver, "run", lambda *_: None)
+    data = str(write_toy_domains(tmp_path / "toy", per_class=5))
+    text = SPEC.replace("checkpoint_every = 1", 'precision = "bf16"')
+    spec = read_spec(write_spec(tmp_path, text=text)).model_copy(update={"data": data})
+    progress = Recorded()
+    run_sweep(spec, tmp_path / "out", progress=progress)
+    assert [line for line in progress.lines if "no fast bf16" in line] == progress.lines[:1]

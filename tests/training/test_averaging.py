@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded_progress import Recorded
 from torch import nn
 from toy_domains import MODEL, SIZE, write_toy_domains
 
@@ -16,7 +17,6 @@ from edgeprune.domains import DomainDataset, Split, leave_one_out, open_dataset
 from edgeprune.errors import ModelError
 from edgeprune.files import sha256
 from edgeprune.model import DenseOptions, Model, create
-from edgeprune.progress import SilentProgress
 from edgeprune.schema import HistoryPoint
 from edgeprune.training import FinetuneSettings, finetune
 from edgeprune.training.averaging import Ema, Tensors, weights
@@ -154,14 +154,6 @@ def test_batch_normalisation_is_refused(average: str) -> None:
 # What follows drives whole runs.
 
 FAST: dict[str, Any] = {"steps": 8, "batch_size": 7, "eval_every": 2, "lr": 3e-4}
-
-
-class Recorded(SilentProgress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from recorded_progress import Recorded
 from toy_domains import CLASSES, MODEL, SIZE, write_toy_domains
 
 from edgeprune.domains import DomainDataset, data_facts, leave_one_out, open_dataset, single_source
@@ -14,7 +15,6 @@ from edgeprune.drop import compare
 from edgeprune.errors import ModelError, UsageError
 from edgeprune.model import DenseOptions, Model, create
 from edgeprune.predictions import read_predictions
-from edgeprune.progress import SilentProgress
 from edgeprune.schema import ArtifactRecord, DataFacts, Made, SplitFacts
 from edgeprune.training import choose_split, evaluate, open_onnx
 from edgeprune.training.evaluation import Tally, mean_interval, wilson
@@ -30,14 +30,6 @@ METADATA = {
     "edgeprune.classes": json.dumps(CLASSES),
     "edgeprune.preprocess": json.dumps(PREPROCESS),
 }
-
-
-class Recorded(SilentProgress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @pytest.fixture(scope="module")

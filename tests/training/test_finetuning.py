@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from recorded_progress import Recorded
 from toy_domains import MODEL, SIZE, write_toy_domains
 
 from edgeprune import artifact
@@ -21,7 +22,6 @@ from edgeprune.errors import (
 from edgeprune.files import sha256
 from edgeprune.model import DenseOptions, Model, create
 from edgeprune.predictions import PREDICTIONS_FILE, read_predictions
-from edgeprune.progress import SilentProgress
 from edgeprune.selection import selection_of
 from edgeprune.training import FinetuneSettings, evaluate, finetune, job
 from edgeprune.training import finetuning as module_under_test
@@ -29,14 +29,6 @@ from edgeprune.training.evaluation import Tally, dg_result
 from edgeprune.training.trainer import Trainer
 
 FAST = FinetuneSettings(steps=6, batch_size=7, eval_every=2, checkpoint_every=1, lr=3e-4)
-
-
-class Recorded(SilentProgress):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @pytest.fixture(scope="module")
@@ -402,6 +394,24 @@ def test_bf16_learns_and_keeps_fp32_weights(
     tensors = artifact.load(tmp_path / "out").module.state_dict()
     assert {value.dtype for value in tensors.values()} == {torch.float32}
     assert not torch.equal(tensors["head.weight"], model.module.get_parameter("head.weight"))
+
+
+@pytest.mark.parametrize(("fast", "precision"), [(True, "bf16"), (False, "bf16"), (False, "fp32")])
+def test_a_precision_that_the_cpu_imitates_is_warned_of(
+    model: Model,
+    dataset: DomainDataset,
+    split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fast: bool,
+    precision: str,
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: fast)
+    settings = FinetuneSettings(steps=1, batch_size=4, precision=precision)
+    progress = Recorded()
+    finetune(model, dataset, split, settings, output=tmp_path / "out", progress=progress)
+    warned = any("no fast bf16" in line for line in progress.lines)
+    assert warned == (precision == "bf16" and not fast)
 
 
 def test_fp16_scales_its_loss_and_resumes(
