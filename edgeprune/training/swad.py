@@ -51,7 +51,7 @@ def find_valley(losses: Sequence[float], patience: Patience) -> Valley:
             break
     else:
         return Valley()
-    threshold = patience.tolerance * sum(window) / len(window)
+    threshold = patience.tolerance / patience.start * sum(window)
     for last in range(found + 1, len(losses)):
         end = last - patience.end
         # a window that reaches back to the start holds its loss, which is below the threshold

@@ -40,10 +40,11 @@ def published(losses: list[float], patience: Patience) -> Valley:
     return Valley(start)
 
 
-LOSSES = st.lists(st.sampled_from([0.5, 0.7, 0.9, 1.0, 1.2, 1.5, 2.0]), max_size=14)
+# sums of these are exact, in whatever order: a loss that equals the threshold does so for both
+LOSSES = st.lists(st.sampled_from([0.5, 0.75, 0.875, 1.0, 1.25, 1.5, 2.0]), max_size=14)
 
 
-@given(LOSSES, st.integers(1, 4), st.integers(1, 5), st.sampled_from([1.0, 1.2, 1.5]))
+@given(LOSSES, st.integers(1, 4), st.integers(1, 5), st.sampled_from([1.0, 1.25, 1.5]))
 def test_the_valley_is_that_of_the_paper(
     losses: list[float], start: int, end: int, tolerance: float
 ) -> None:
