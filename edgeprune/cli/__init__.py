@@ -88,6 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
             return BROKEN_PIPE
         raise
     except ImportError as error:
+        if _came_from_interrupt(error):
+            return _interrupted()
         return _failed(str(error), "edgeprune doctor says what is missing and how to add it", 3)
     except OSError as error:
         return _failed(str(error), None, 2)
@@ -105,6 +107,15 @@ def main(arguments: list[str] | None = None) -> int:
     if outcome == INTERRUPTED:
         return _interrupted()
     return outcome if isinstance(outcome, int) else 0
+
+
+def _came_from_interrupt(error: BaseException | None) -> bool:
+    """Tell whether Ctrl-C is behind it: while a compiled module starts, it turns into another."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def run() -> None:

@@ -16,6 +16,7 @@ from onnxscript import ir
 from edgeprune.errors import UsageError
 from edgeprune.exporting import translations
 from edgeprune.exporting.narrowing import leave_out_unread
+from edgeprune.exporting.parts import write_in_parts
 from edgeprune.exporting.rows import flatten_rows
 from edgeprune.files import explain_os_errors
 from edgeprune.model import Model
@@ -112,7 +113,7 @@ def write(found: ir.Model, path: Path, facts: dict[str, str]) -> Path | None:
     external = external_file(path) if sum(sizes) > SINGLE_FILE_LIMIT_BYTES else None
     with explain_os_errors(path):
         if external is None:
-            path.write_bytes(ir.to_proto(found).SerializeToString())
+            write_in_parts(found, path)
         else:
             ir.save(found, path, external_data=external.name)
     return external

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -229,3 +230,19 @@ def test_errors_carry_the_codes_of_the_contract() -> None:
     assert codes.pop("CheckError") == 1
     assert codes.pop("UnavailableError") == 3
     assert set(codes.values()) == {2}
+
+
+def test_ctrl_c_while_a_compiled_module_starts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a module reports it as an ImportError of its own."""
+
+    def start(*_: object, **__: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError("initialization failed") from interrupt
+
+    monkeypatch.setattr(typer.main, "get_command", lambda _: SimpleNamespace(main=start))
+    assert main([]) == 130
+    assert said(capsys) == ["interrupted"]
