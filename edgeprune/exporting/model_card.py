@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.markdown import escape, table_lines
-from edgeprune.schema import ArtifactRecord, DGResult, ExportedFile, Made
+from edgeprune.schema import ArtifactRecord, DataFacts, DGResult, ExportedFile, Made
 
 # Of the options of a step, those that a reader asks for first.
 _TOLD = {
@@ -173,13 +173,17 @@ def _making(made: Sequence[Made]) -> str:
         told = {name: step.options.get(name) for name in _TOLD.get(step.command, ())}
         words = [f"{name} {_value(value)}" for name, value in told.items() if value is not None]
         if step.data:
-            words.append(
-                f"{step.data.samples:,} images of {step.data.dataset} without {step.data.target}"
-            )
+            words.append(_images(step.data))
         text = escape(", ".join([*words, f"seed {step.seed}"]))
         lines.append(f"{number}. {step.command}: {text}")
     versions = ", ".join(f"{name} {version}" for name, version in made[-1].versions.items())
     return "\n".join(["## How it was made", "", *lines, "", f"With {escape(versions)}."])
+
+
+def _images(data: DataFacts) -> str:
+    alone = len(data.sources) == 1
+    which = f"domain {data.sources[0]} alone" if alone else f"without {data.target}"
+    return f"{data.samples:,} images of {data.dataset}, {which}"
 
 
 def _value(value: Any) -> str:

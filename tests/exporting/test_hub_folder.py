@@ -18,7 +18,7 @@ from edgeprune.exporting.model_card import model_card
 from edgeprune.loading import load_model
 from edgeprune.model import DenseOptions, Model, create
 from edgeprune.onnx_runner import OnnxRunner
-from edgeprune.schema import BaseWeights
+from edgeprune.schema import BaseWeights, DataFacts, Made, SplitFacts
 from edgeprune.training import evaluate
 
 
@@ -93,6 +93,26 @@ def test_the_licence_is_what_is_recorded_or_said(
     }
     assert facts.get("base_model") == keys.get("base_model")
     assert text in card
+
+
+@pytest.mark.parametrize(
+    ("sources", "told"),
+    [
+        (["day", "dusk"], "1,200 images of toy, without night"),
+        (["day"], "1,200 images of toy, domain day alone"),
+        ([], "1,200 images of toy, without night"),  # as artifacts were before
+    ],
+)
+def test_the_card_says_which_domains_were_trained_on(
+    scored: Model, sources: list[str], told: str
+) -> None:
+    split = SplitFacts(by="file", seed=0, holdout=0.2)
+    data = DataFacts(
+        dataset="toy", fingerprint="", target="night", sources=sources, split=split, samples=1200
+    )
+    made = Made(command="finetune", options={}, seed=0, data=data, versions={})
+    card = model_card(scored.record.model_copy(update={"made": [made]}), [], "name")
+    assert told in card
 
 
 def test_names_from_others_cannot_break_the_card(scored: Model) -> None:
