@@ -1,7 +1,8 @@
 """Writing a model as one protobuf file without holding it in memory several times.
 
 ``SerializeToString`` needs a message of all weights, and twice their size again for its bytes. Here
-only one weight is a message at a time; what is in the file is the same.
+only one weight is a message at a time. The file holds the same, but for the type of each weight,
+which is said once, by the weight.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def write_in_parts(found: ir.Model, path: Path) -> None:
         found.graph.initializers.update({value.name: value for value in weights if value.name})
     graph = rest.graph.SerializeToString()
     rest.ClearField("graph")
+    # the length comes first in the file: each weight is made twice, so that one is held at a time
     length = len(graph) + sum(map(len, _fields(weights)))
     with path.open("wb") as file:
         file.write(rest.SerializeToString())
