@@ -43,8 +43,10 @@ class Store:
             self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.executescript(_TABLES)
-            self._connection.execute(f"PRAGMA user_version={VERSION}")
+            # Tables and version at once: whoever reads meanwhile sees both or neither.
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version={VERSION}; COMMIT;"
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -158,12 +160,14 @@ def read_store(path: Path) -> Results:
         # Not read-only: a reader of a write-ahead log takes part in its locks.
         connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
         with closing(connection):
+            connection.execute("BEGIN")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                return Results(path.parent.name, [], {})  # a sweep is about to make its tables
             if version != VERSION:
                 raise ResultError(
                     f"{str(path)!r} has version {version}; this edgeprune reads {VERSION}"
                 )
-            connection.execute("BEGIN")
             name = connection.execute("SELECT value FROM facts WHERE name = 'name'").fetchone()
             trials = connection.execute(
                 "SELECT id, key, state, error, result FROM trials ORDER BY position"

@@ -58,3 +58,11 @@ def test_damage_is_named(tmp_path: Path) -> None:
         connection.execute("UPDATE trials SET result = '{}'")
     with pytest.raises(ResultError, match="is damaged"):
         read_store(tmp_path / STORE_FILE)
+
+
+def test_what_a_sweep_is_about_to_fill_holds_nothing_yet(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / STORE_FILE) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    assert read_store(tmp_path / STORE_FILE).rows == []
+    Store(tmp_path / STORE_FILE).close()
+    assert read_store(tmp_path / STORE_FILE).rows == []
