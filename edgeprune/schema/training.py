@@ -9,9 +9,14 @@ from edgeprune.schema.document import Document, Facts
 
 
 class FinetuneSeconds(Facts):
-    """Wall time of the parts of one fine-tuning; a resumed run counts all its parts."""
+    """Wall time of the parts of one fine-tuning; a resumed run counts all its parts.
+
+    ``teacher`` is the part of ``train`` in which a teacher answered: the students of a sweep share
+    the answers, and only the first waits for them.
+    """
 
     train: float
+    teacher: float = 0.0
     evaluate: float
     total: float
 

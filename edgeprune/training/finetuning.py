@@ -140,6 +140,7 @@ def finetune(
         averaged_steps=averaged,
         seconds=FinetuneSeconds(
             train=trainer.train_seconds,
+            teacher=trainer.teacher_seconds,
             evaluate=trainer.evaluate_seconds,
             total=clock.seconds(),
         ),

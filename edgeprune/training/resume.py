@@ -36,6 +36,7 @@ class ResumeState(Document):
     history: list[HistoryPoint]
     loss_sum: float
     train_seconds: float
+    teacher_seconds: float = 0.0
     evaluate_seconds: float
     total_seconds: float
     scaler: dict[str, int | float]
@@ -81,6 +82,7 @@ class ResumeDirectory:
             history=trainer.history,
             loss_sum=trainer.loss_sum,
             train_seconds=trainer.train_seconds,
+            teacher_seconds=trainer.teacher_seconds,
             evaluate_seconds=trainer.evaluate_seconds,
             total_seconds=total_seconds,
             scaler=trainer.scaler.state_dict(),
@@ -119,6 +121,7 @@ class ResumeDirectory:
         trainer.history = list(state.history)
         trainer.loss_sum = state.loss_sum
         trainer.train_seconds = state.train_seconds
+        trainer.teacher_seconds = state.teacher_seconds
         trainer.evaluate_seconds = state.evaluate_seconds
         return state.total_seconds
 

@@ -39,6 +39,7 @@ class Trainer:
         average: what is made of the weights of all steps.
         loss_sum: sum of the training losses since the last evaluation.
         train_seconds, evaluate_seconds: wall time of both moves.
+        teacher_seconds: the part of the former in which the teacher answered.
         device: where it is trained.
         consistent: False while a move is changing the state.
         memory: what the teacher said to the same batches before.
@@ -70,6 +71,7 @@ class Trainer:
         self.loss_sum = 0.0
         self.loss = math.nan
         self.train_seconds = 0.0
+        self.teacher_seconds = 0.0
         self.evaluate_seconds = 0.0
         self.consistent = True
         self.memory: TeacherMemory | None = None
@@ -208,10 +210,14 @@ class Trainer:
         known = self.memory.recall(self.step) if self.memory else None
         if known is not None:
             return known.to(self.device)
+        started = time.perf_counter()
         with torch.no_grad():
             logits: torch.Tensor = self._teacher(images).float()
         if self.memory:
             self.memory.keep(self.step, logits)
+        if self.device.type == "cuda":  # which has only been told to compute them
+            torch.cuda.synchronize(self.device)
+        self.teacher_seconds += time.perf_counter() - started
         return logits
 
     def _last_evaluated(self) -> int:

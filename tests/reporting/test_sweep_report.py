@@ -253,6 +253,24 @@ def test_times_of_other_machines_are_not_compared(tmp_path: Path) -> None:
     assert row.finetune_s is not None
 
 
+def test_what_the_teacher_took_is_not_fine_tuning(tmp_path: Path) -> None:
+    keys = small(targets=["photo"], seeds=[0])
+    dense, pruned = (sweeps.result(key, 70.0) for key in keys[:2])
+    taught = pruned.seconds.finetune.model_copy(
+        update={"teacher": 30.0, "train": pruned.seconds.finetune.train + 30}
+    )
+    seconds = pruned.seconds.model_copy(update={"finetune": taught})
+    root = sweeps.write_store(tmp_path, keys)
+    store = Store(root / STORE_FILE)
+    store.finish(pruned.model_copy(update={"seconds": seconds}))
+    store.close()
+    ratio = of(root).rows[1].finetune_ratio
+    assert ratio is not None
+    assert ratio.value == pytest.approx(
+        pruned.seconds.finetune.train / dense.seconds.finetune.train
+    )
+
+
 def test_best_is_marked_where_all_trials_are_there(tmp_path: Path) -> None:
     keys = small(metrics=["hessian", "l1"], ratios=[0.5, 0.75])
     level = {"hessian": 70.0, "l1": 60.0, None: 80.0}

@@ -80,6 +80,8 @@ def test_every_trial_leaves_an_artifact_and_a_row(whole: Path) -> None:
     dense, *pruned = (row.result for row in rows)
     assert dense is not None
     assert all(r is not None and r.pruned.macs < dense.pruned.macs for r in pruned)
+    waits = [r is not None and r.seconds.finetune.teacher > 0 for r in (dense, *pruned)]
+    assert waits == [False, True, False]  # the second student finds the answers of the first
     assert not list((whole / "work").iterdir())
 
 

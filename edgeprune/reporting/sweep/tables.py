@@ -74,7 +74,8 @@ def results(data: SweepReport) -> Table:
         *_image_intervals(data.rows),
         "MACs and params ratio: dense by pruned, with the range over trials where they differ",
         *_speed_notes(data.rows, settings),
-        "FT time: training time of fine-tuning by that of the dense model on the same machine",
+        "FT time: training time of fine-tuning, without the teacher's answers, by that of the dense"
+        " model on the same machine",
         *_best_note(data),
     ]
     title = "Accuracy on unseen domains, and what pruning buys"

@@ -122,5 +122,5 @@ def _drop(
 def _finetune_ratio(result: TrialResult, dense: TrialResult) -> float | None:
     """Return the training time against dense; unknown between machines or thread counts."""
     alike = (result.machine, result.threads) == (dense.machine, dense.threads)
-    seconds = dense.seconds.finetune.train
-    return result.seconds.finetune.train / seconds if alike and seconds > 0 else None
+    own, seconds = result.seconds.finetune, dense.seconds.finetune.train
+    return (own.train - own.teacher) / seconds if alike and seconds > 0 else None
