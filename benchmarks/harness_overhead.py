@@ -1,7 +1,7 @@
 """What ``bench`` costs beside the calls that it times. Limit: 20 % of their time.
 
-The whole installed command counts: its start, loading, warm-up, the turns of the workers, intervals and
-the report. ViT-S/16 as an ONNX file, and with it one pruned by half.
+The whole installed command counts: its start, loading, warm-up, the turns of the workers, intervals
+and the report. ViT-S/16 as an ONNX file, and with it one pruned by half.
 """
 
 from __future__ import annotations
