@@ -18,7 +18,7 @@ lint: $(VENV)/.dev
 
 # Two workers with one compute thread each use a small machine best.
 unit: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 40
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
