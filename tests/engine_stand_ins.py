@@ -14,7 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from edgeprune.engines.files import record_path
 from edgeprune.engines.gpu import Array
+from edgeprune.files import sha256
 from edgeprune.schema import (
     BatchProfile,
     EngineFacts,
@@ -257,6 +259,14 @@ def install_trtexec(folder: Path, version: str) -> Path:
     shutil.copy(Path(__file__).with_name("trtexec_stand_in.py"), program)
     program.chmod(0o755)
     return program
+
+
+def write_engine(path: Path, built: dict[str, Any] | None = None, **engine: Any) -> Path:
+    """Write an engine for the stand-in of trtexec, with its record beside it."""
+    path.write_text(json.dumps(engine))
+    known = record(**built or {}).model_copy(update={"sha256": sha256(path)})
+    record_path(path).write_text(known.to_json(), encoding="utf-8")
+    return path
 
 
 def record(**changes: Any) -> EngineRecord:

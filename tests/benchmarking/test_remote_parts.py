@@ -29,9 +29,9 @@ from edgeprune.benchmarking.remote.reply import (
     power_samples,
     read_logs,
     read_result,
-    summary,
 )
 from edgeprune.benchmarking.remote.tasks import Task, make_tasks
+from edgeprune.benchmarking.tegrastats import summary
 from edgeprune.cli import main
 from edgeprune.engines.files import record_path
 from edgeprune.errors import (
@@ -433,7 +433,7 @@ def test_energy_is_the_boards_power_during_the_models_rounds() -> None:
     # 5 W on average for 3 ms a call, two images a call.
     assert energy_mj(model, 2, samples) == pytest.approx(7.5)
     assert energy_mj(model, 2, samples[:8]) is None
-    found = summary(samples)
+    found = summary([sample for _, sample in samples])
     assert found is not None
     assert (found["samples"], found["gpu_percent_max"], found["gpu_mhz_max"]) == (17, 50, 305)
     assert found["temperatures_c_max"] == {"gpu": 45.0}
