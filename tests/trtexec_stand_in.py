@@ -4,7 +4,8 @@
 It takes its version from its file name, such as ``trtexec-10.3``; a graph whose file name has
 ``det`` in it is refused. An engine holds what becomes of it: ``ms`` per image (else 1.5), and
 ``does``: ``fails``, ``dies``, ``hangs``, ``babbles`` (no log that can be read), ``lies`` (no times
-that can be true), ``forgets`` (no times) or ``takes its time`` (as long as it says).
+that can be true), ``forgets`` (no times) or ``takes its time`` (as long as it says). Files that
+it ``writes`` are there while it runs.
 """
 
 from __future__ import annotations
@@ -100,6 +101,10 @@ def measure(given: dict[str, str], banner: str, version: str) -> int:
     if does == "hangs":
         Path(engine["pids"]).write_text(f"{os.getpid()} {subprocess.Popen(['sleep', '600']).pid}")
         time.sleep(600)
+    before = {path: Path(path).read_text() for path in engine.get("writes", {})}
+    for path, text in engine.get("writes", {}).items():
+        Path(path).write_text(text)
+        time.sleep(0.2)
     if does == "takes its time":
         time.sleep(warm_ms / 1000 + float(given["--duration"]))
     warmups = [10.0 * index for index in range(int(warm_ms // 10))]
@@ -107,6 +112,8 @@ def measure(given: dict[str, str], banner: str, version: str) -> int:
     times = [{"startComputeMs": at, "computeMs": 9.0 if at < warm_ms else ms} for at in starts]
     if does == "lies":
         times[-1]["computeMs"] = -1.0
+    for path, text in before.items():
+        Path(path).write_text(text)
     if does != "forgets":
         Path(given["--exportTimes"]).write_text(json.dumps(times))
     if does == "babbles":

@@ -96,9 +96,12 @@ def _board_warnings(environment: dict[str, Any]) -> list[str]:
         )
     if environment.get("board") is not None and mode is None:
         found.append("the power mode is not known: sudo nvpmodel -q tells it")
-    gpu = environment.get("gpu")
-    if gpu is not None and gpu.get("locked") is False:
+    locked = (environment.get("gpu") or {}).get("locked")
+    if locked is False:
         found.append("the GPU's clock is not locked: sudo jetson_clocks locks it")
+    shown = environment.get("clocks")  # what jetson_clocks told of another machine
+    if environment.get("board") is not None and locked is None and shown is None:
+        found.append("whether clocks are locked is not known: sudo jetson_clocks locks them")
     return found
 
 

@@ -76,24 +76,32 @@ class Started:
     taken_bytes: int | None
 
     def peaks(self) -> Peaks:
-        """Return the peak memory so far."""
+        """Return the peak memory so far; of a board's what was taken, where nothing else tells."""
         found = self.worker.peaks()
-        return found if self.taken_bytes is None else replace(found, device_bytes=self.taken_bytes)
+        if found.device_bytes is not None:
+            return found
+        return replace(found, device_bytes=self.taken_bytes)
 
 
-def start_worker(stack: ExitStack, setup: Setup, job: Job) -> Started:
-    """Start what measures a job, and load its model; it ends with the stack.
+def start_workers(stack: ExitStack, setup: Setup, jobs: Sequence[Job]) -> list[Started]:
+    """Start what measures each job, and load its model; all end with the stack.
+
+    Models are loaded one after the other: that is heavy, and its peak memory too. On a board,
+    processes start one after the other too, so that each can be told from the others.
 
     Raises:
-        EdgepruneError: what is wrong with the model, the runtime or the device.
+        EdgepruneError: what is wrong with a model, the runtime or the device.
     """
     if setup.board is None:
-        worker = stack.enter_context(setup.start(job))
-        return Started(worker, worker.load(), None)
-    with RamWatch(setup.board) as watch:
-        worker = stack.enter_context(setup.start(job))
-        loaded = worker.load()
-    return Started(worker, loaded, watch.grown_bytes)
+        workers = [stack.enter_context(setup.start(job)) for job in jobs]
+        return [Started(worker, worker.load(), None) for worker in workers]
+    started = []
+    for job in jobs:
+        with RamWatch(setup.board) as watch:
+            worker = stack.enter_context(setup.start(job))
+            loaded = worker.load()
+        started.append(Started(worker, loaded, watch.grown_bytes))
+    return started
 
 
 def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[Measured]:
@@ -104,8 +112,7 @@ def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[M
     """
     jobs = [setup.job(source, batch) for source in sources]
     with ExitStack() as stack:
-        # One after the other: loading is heavy, and its peak memory too.
-        started = [start_worker(stack, setup, job) for job in jobs]
+        started = start_workers(stack, setup, jobs)
         workers = [entry.worker for entry in started]
         recordings = measure(
             workers,

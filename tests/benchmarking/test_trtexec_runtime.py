@@ -53,9 +53,7 @@ def left(folder: Path) -> list[str]:
 def test_engines_beside_a_baseline(tmp_path: Path) -> None:
     half = write_engine(tmp_path / "$(touch pwned) half.engine", ms=1.0)
     dense = write_engine(tmp_path / "dense.engine", ms=3.0)
-    result = bench(
-        [half], baseline=dense, runtime="trtexec", device="cuda", batches=(1, 4), threads=1
-    )
+    result = bench([half], baseline=dense, runtime="trtexec", device="cuda", batches=(4,))
     row = result.measurements[-1]
     assert (row.runtime, row.device, row.precision, row.batch) == ("trtexec", "cuda", "fp16", 4)
     assert (row.samples, row.rounds, row.stop, row.stopped_by) == (200, 5, "stable", "precision")
@@ -68,13 +66,13 @@ def test_engines_beside_a_baseline(tmp_path: Path) -> None:
     assert row.memory_mb.weights == pytest.approx(half.stat().st_size / 1e6)
     assert row.memory_mb.device_peak is None
     assert (row.transfer_ms, row.waiting_share, row.energy_mj) == (None, None, None)
-    assert [c.speedup for c in result.comparisons] == [3.0, 3.0]
+    assert [c.speedup for c in result.comparisons] == [3.0]
     assert result.environment["runtime"] == {"runtime": "trtexec", "why": "asked for"}
     facts = result.environment["trtexec"]
     assert facts["version"] == "10.3.0"
     assert "--noDataTransfers" in facts["options"]
     bound = [line for line in result.warnings if "bound by Enqueue Time" in line]
-    assert len(bound) == 4
+    assert len(bound) == 2
     assert not Path("pwned").exists()
     assert left(tmp_path) == []
 

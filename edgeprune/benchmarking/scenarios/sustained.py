@@ -6,7 +6,7 @@ import dataclasses
 from contextlib import ExitStack
 
 from edgeprune.benchmarking.candidates import Source
-from edgeprune.benchmarking.groups import Setup, energy_per_image_mj, start_worker
+from edgeprune.benchmarking.groups import Setup, energy_per_image_mj, start_workers
 from edgeprune.benchmarking.results import Measured
 from edgeprune.benchmarking.rounds import WarmUp, recording_of
 from edgeprune.benchmarking.scenarios.base import Options, Outcome
@@ -45,7 +45,7 @@ def _load(setup: Setup, source: Source, batch: int, window_s: float) -> Measured
     job = setup.job(source, batch)
     windows = []
     with ExitStack() as stack:
-        started = start_worker(stack, setup, job)
+        (started,) = start_workers(stack, setup, [job])
         steps = setup.progress.track(range(WINDOWS), f"load {source.label}", total=WINDOWS)
         for _ in steps:
             windows.append(started.worker.round(window_s, 0.0))
