@@ -261,13 +261,17 @@ def install_trtexec(folder: Path, version: str) -> Path:
     return program
 
 
-def write_engine(path: Path, built: dict[str, Any] | None = None, **engine: Any) -> Path:
+def write_engine(
+    path: Path, built: dict[str, Any] | None = None, precision: str = "fp16", **engine: Any
+) -> Path:
     """Write an engine for the stand-in of trtexec, with its record beside it.
 
     No architecture is told, so that tests do not depend on the machine's GPU.
     """
     path.write_text(json.dumps(engine))
-    known = record(**{"sm": None, **(built or {})}).model_copy(update={"sha256": sha256(path)})
+    known = record(**{"sm": None, **(built or {})}).model_copy(
+        update={"sha256": sha256(path), "precision": precision}
+    )
     record_path(path).write_text(known.to_json(), encoding="utf-8")
     return path
 

@@ -22,6 +22,7 @@ from edgeprune.benchmarking.runtimes import trtexec
 from edgeprune.benchmarking.runtimes.base import Job
 from edgeprune.cli import main
 from edgeprune.errors import EngineError, ModelError, ResultError, UnavailableError, UsageError
+from edgeprune.gate.remeasure import remeasure
 
 WORDS = ["--runtime", "trtexec", "--min-time", "1", "--precision-target", "none"]
 
@@ -75,6 +76,15 @@ def test_engines_beside_a_baseline(tmp_path: Path) -> None:
     assert len(bound) == 2
     assert not Path("pwned").exists()
     assert left(tmp_path) == []
+
+
+def test_the_gate_measures_engines_again(tmp_path: Path) -> None:
+    half = write_engine(tmp_path / "half.engine", precision="fp32", ms=1.0)
+    dense = write_engine(tmp_path / "dense.engine", precision="fp32", ms=3.0)
+    quick: dict[str, Any] = {"min_time_s": 1.0, "precision_target": None}
+    first = bench([half], runtime="trtexec", device="cuda", **quick)
+    (again,) = remeasure(first.measurements, dense, min_time_s=1.0)
+    assert [c.speedup for c in again.comparisons] == [3.0]
 
 
 def test_what_trtexec_is_told(tmp_path: Path) -> None:
