@@ -97,7 +97,9 @@ def test_what_trtexec_is_told(tmp_path: Path) -> None:
 def test_calls_of_the_warm_up_are_no_samples(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TRTEXEC", str(install_trtexec(tmp_path / "bin", "8.6")))
+    install_trtexec(tmp_path / "bin", "8.6")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRTEXEC", "bin/trtexec-8.6")
     engine = write_engine(tmp_path / "old.engine", {"tensorrt": "8.6.2"})
     with trtexec.start(job(engine)) as worker:
         worker.load()

@@ -114,7 +114,9 @@ class TrtexecWorker:
         _refuse_misfit(job, record, found)
         check_batch(record, job.batch)
         shapes = engine_shapes(record, job.batch)
-        self._words = [str(found.program), f"--loadEngine={job.source}", *shapes, *OPTIONS]
+        # It runs in a scratch folder, where a place relative to this one leads nowhere.
+        program = str(Path(str(found.program)).absolute())
+        self._words = [program, f"--loadEngine={job.source}", *shapes, *OPTIONS]
         self._meter = energy.reader(job.energy)
         self.round(LEAST_S, 0.0)
         return loaded_of(record)
