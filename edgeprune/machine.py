@@ -90,7 +90,7 @@ def detect(root: Path = Path("/")) -> Machine:
 def recognise(root: Path, *, cpu: str, cores: int, gpus: Sequence[Gpu]) -> Machine:
     """Say what the machine is whose /proc and /etc lie under ``root``, and which profile fits."""
     profiles = list_profiles()
-    memory_gb, board = _memory_gb(root), _board(root)
+    memory_gb, board = _memory_gb(root), find_board(root)
     notes: list[str] = []
     if board is not None:
         kind, name = "jetson", board.model
@@ -155,7 +155,8 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"\d+(\.\d+)?", text) is not None
 
 
-def _board(root: Path) -> Board | None:
+def find_board(root: Path = Path("/")) -> Board | None:
+    """Return the Jetson whose /proc and /etc lie under ``root``; None if it is none."""
     tree = root / "proc/device-tree"
     model = _read(tree / "model").strip("\0 \n")
     compatible = [entry for entry in _read(tree / "compatible").split("\0") if entry.strip()]

@@ -14,7 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from edgeprune.engines.files import record_path
 from edgeprune.engines.gpu import Array
+from edgeprune.files import sha256
 from edgeprune.schema import (
     BatchProfile,
     EngineFacts,
@@ -257,6 +259,21 @@ def install_trtexec(folder: Path, version: str) -> Path:
     shutil.copy(Path(__file__).with_name("trtexec_stand_in.py"), program)
     program.chmod(0o755)
     return program
+
+
+def write_engine(
+    path: Path, built: dict[str, Any] | None = None, precision: str = "fp16", **engine: Any
+) -> Path:
+    """Write an engine for the stand-in of trtexec, with its record beside it.
+
+    No architecture is told, so that tests do not depend on the machine's GPU.
+    """
+    path.write_text(json.dumps(engine))
+    known = record(**{"sm": None, **(built or {})}).model_copy(
+        update={"sha256": sha256(path), "precision": precision}
+    )
+    record_path(path).write_text(known.to_json(), encoding="utf-8")
+    return path
 
 
 def record(**changes: Any) -> EngineRecord:

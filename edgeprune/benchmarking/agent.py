@@ -62,6 +62,7 @@ FILES = (
     "proc/device-tree/model",
     "proc/device-tree/compatible",
     "etc/nv_tegra_release",
+    "etc/nvpmodel.conf",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq",
     "sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq",
@@ -454,18 +455,22 @@ class TrtexecWorker:
     def round(self, seconds: float, lead_in_s: float) -> dict[str, Any]:
         """Run trtexec, which warms up for ``lead_in_s``; return its compute times."""
         times = self.engine.with_suffix(".times.json")
+        warm_ms = round(lead_in_s * 1000)
         self._run(
             [f"--loadEngine={self.engine}"],
             [
                 f"--exportTimes={times}",
                 f"--duration={max(1, round(seconds))}",
-                f"--warmUp={round(lead_in_s * 1000)}",
+                f"--warmUp={warm_ms}",
                 "--iterations=10",
                 "--noDataTransfers",
                 "--useSpinWait",
             ],
         )
-        queries = json.loads(times.read_text())
+        # Older versions, such as 8.4, export the queries of the warm-up too.
+        queries = [
+            query for query in json.loads(times.read_text()) if query["startComputeMs"] >= warm_ms
+        ]
         times.unlink()
         samples = [round(float(query["computeMs"]) * 1e6) for query in queries]
         return {"samples_ns": samples, "lead_in": 0, "idle": True}

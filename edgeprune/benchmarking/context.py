@@ -22,6 +22,7 @@ from edgeprune.benchmarking import nvml, tegra
 from edgeprune.benchmarking.cgroup import cpu_limit, memory_limit_bytes
 from edgeprune.environment import available_cores, cpu_name, read_count, read_line, version_of
 from edgeprune.errors import UnavailableError
+from edgeprune.machine import find_board
 
 # Above this many busy cores before the start, somebody else is using the machine. The load
 # average would also count what this very program did in the minute before.
@@ -34,8 +35,11 @@ CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"
 
 def describe(threads: int, packages: tuple[str, ...], root: Path = Path("/")) -> dict[str, Any]:
     """Return what a reader must know of this machine to judge a number; null where unknown."""
-    memory = memory_limit_bytes(root)
+    memory, board = memory_limit_bytes(root), find_board(root)
     return {
+        "board": board.model if board else None,
+        "l4t": board.l4t if board else None,
+        "jetpack": board.jetpack if board else None,
         "cpu": cpu_name(root),
         "cores": os.cpu_count(),
         "available_cores": available_cores(),
@@ -48,6 +52,7 @@ def describe(threads: int, packages: tuple[str, ...], root: Path = Path("/")) ->
         "frequency_mhz": frequency_mhz(root),
         "max_frequency_mhz": max_frequency_mhz(root),
         "power_mode": power_mode(root),
+        "fastest_power_mode": tegra.fastest_mode(root),
         "on_battery": on_battery(root),
         "gpu": tegra.describe(root) or _gpu(),
         "machine": platform.machine(),
@@ -70,15 +75,33 @@ def warnings(environment: dict[str, Any]) -> list[str]:
         found.append(f"the power mode is {environment['power_mode']}: clocks are held down")
     if environment.get("on_battery"):
         found.append("it runs on battery: clocks may be held down")
-    gpu = environment.get("gpu")
-    if gpu is not None and gpu.get("locked") is False:
-        found.append("the GPU's clock is not locked: sudo jetson_clocks locks it")
+    found += _board_warnings(environment)
     threads, cores = environment["threads"], environment["available_cores"]
     if threads > cores:
         found.append(f"{threads} threads share {cores} available cores")
     limit = environment["cpu_limit"]
     if limit is not None and limit < min(threads, cores):
         found.append(f"the container may use {limit:g} cores' time, less than {threads} threads")
+    return found
+
+
+def _board_warnings(environment: dict[str, Any]) -> list[str]:
+    """Return what about a Jetson makes latencies unreliable, with the commands that help."""
+    found = []
+    mode, fastest = environment.get("power_mode"), environment.get("fastest_power_mode")
+    if mode is not None and fastest is not None and mode != fastest["name"]:
+        found.append(
+            f"the power mode is {mode}, not {fastest['name']}, which allows most:"
+            f" sudo nvpmodel -m {fastest['id']} sets it"
+        )
+    if environment.get("board") is not None and mode is None:
+        found.append("the power mode is not known: sudo nvpmodel -q tells it")
+    locked = (environment.get("gpu") or {}).get("locked")
+    if locked is False:
+        found.append("the GPU's clock is not locked: sudo jetson_clocks locks it")
+    shown = environment.get("clocks")  # what jetson_clocks told of another machine
+    if environment.get("board") is not None and locked is None and shown is None:
+        found.append("whether clocks are locked is not known: sudo jetson_clocks locks them")
     return found
 
 

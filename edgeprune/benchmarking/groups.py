@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edgeprune.benchmarking.candidates import Source
 from edgeprune.benchmarking.conditions import Watch
 from edgeprune.benchmarking.energy import Energy
 from edgeprune.benchmarking.energy.base import Meter
 from edgeprune.benchmarking.results import Measured
-from edgeprune.benchmarking.rounds import Recording, measure
-from edgeprune.benchmarking.runtimes.base import Job
+from edgeprune.benchmarking.rounds import ORDINARY, Recording, Rhythm, measure
+from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.stopping import StopRule
-from edgeprune.benchmarking.workers import WorkerFactory
+from edgeprune.benchmarking.unified_memory import RamWatch
+from edgeprune.benchmarking.workers import Peaks, Worker, WorkerFactory
 from edgeprune.progress import Progress
 
 # For so many seconds copies to the device are timed, and as many back.
@@ -27,7 +29,8 @@ class Setup:
 
     ``sources`` are ready to load, the baseline first if there is one (``baseline`` is its label).
     Requests come every ``period_s``, or each as soon as the last is done. After a round a process
-    comes to ``rest`` before the next one has its turn.
+    comes to ``rest`` before the next one has its turn. ``board`` is where the files of a machine
+    lie whose CPU and GPU share their memory, None for others and on the CPU.
     """
 
     sources: Sequence[Source]
@@ -44,6 +47,8 @@ class Setup:
     baseline: str | None = None
     period_s: float | None = None
     rest: bool = True
+    rhythm: Rhythm = ORDINARY
+    board: Path | None = None
 
     def job(self, source: Source, batch: int) -> Job:
         """Return what the process that measures ``source`` does."""
@@ -62,6 +67,43 @@ class Setup:
         )
 
 
+@dataclass(frozen=True)
+class Started:
+    """A worker with its model loaded, and what that took of a board's shared memory."""
+
+    worker: Worker
+    loaded: Loaded
+    taken_bytes: int | None
+
+    def peaks(self) -> Peaks:
+        """Return the peak memory so far; of a board's what was taken, where nothing else tells."""
+        found = self.worker.peaks()
+        if found.device_bytes is not None:
+            return found
+        return replace(found, device_bytes=self.taken_bytes)
+
+
+def start_workers(stack: ExitStack, setup: Setup, jobs: Sequence[Job]) -> list[Started]:
+    """Start what measures each job, and load its model; all end with the stack.
+
+    Models are loaded one after the other: that is heavy, and its peak memory too. On a board,
+    processes start one after the other too, so that each can be told from the others.
+
+    Raises:
+        EdgepruneError: what is wrong with a model, the runtime or the device.
+    """
+    if setup.board is None:
+        workers = [stack.enter_context(setup.start(job)) for job in jobs]
+        return [Started(worker, worker.load(), None) for worker in workers]
+    started = []
+    for job in jobs:
+        with RamWatch(setup.board) as watch:
+            worker = stack.enter_context(setup.start(job))
+            loaded = worker.load()
+        started.append(Started(worker, loaded, watch.grown_bytes))
+    return started
+
+
 def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[Measured]:
     """Measure models of one batch size in interleaved rounds; all workers end with it.
 
@@ -70,34 +112,34 @@ def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[M
     """
     jobs = [setup.job(source, batch) for source in sources]
     with ExitStack() as stack:
-        workers = [stack.enter_context(setup.start(job)) for job in jobs]
-        # One after the other: loading is heavy, and its peak memory too.
-        loaded = [worker.load() for worker in workers]
+        started = start_workers(stack, setup, jobs)
+        workers = [entry.worker for entry in started]
         recordings = measure(
             workers,
             rule=setup.rule,
             seed=setup.seed,
             period_s=setup.period_s or 0.0,
+            rhythm=setup.rhythm,
             progress=setup.progress,
             description=f"measure batch {batch}",
         )
         setup.watch.look()
         transfers = [worker.transfers(TRANSFER_S) for worker in workers]
-        peaks = [worker.peaks() for worker in workers]
+        peaks = [entry.peaks() for entry in started]
     meter = setup.energy.meter
-    rows = zip(sources, jobs, loaded, recordings, peaks, transfers, strict=True)
+    rows = zip(sources, jobs, started, recordings, peaks, transfers, strict=True)
     return [
         Measured(
             source=source,
             job=job,
-            loaded=facts,
+            loaded=entry.loaded,
             recording=recording,
             peaks=peak,
             device=setup.device,
             energy_mj=energy_per_image_mj(meter, recording, batch),
             transfers=copies,
         )
-        for source, job, facts, recording, peak, copies in rows
+        for source, job, entry, recording, peak, copies in rows
     ]
 
 

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.benchmarking import context, results, runtimes, scenarios
+from edgeprune.benchmarking import choice, context, results, runtimes, scenarios
 from edgeprune.benchmarking.candidates import Candidate, find, loadable
 from edgeprune.benchmarking.conditions import Watch
 from edgeprune.benchmarking.energy import metered
 from edgeprune.benchmarking.groups import Setup
+from edgeprune.benchmarking.rounds import ORDINARY
 from edgeprune.benchmarking.scenarios.base import Options, Outcome
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
 from edgeprune.environment import available_cores
 from edgeprune.errors import UnavailableError, UsageError, one_of
+from edgeprune.machine import find_board
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import BenchResult, PreprocessingTimes
 
@@ -31,7 +33,7 @@ def bench(
     candidates: Sequence[Candidate | str | Path],
     *,
     baseline: Candidate | str | Path | None = None,
-    runtime: str = "onnxruntime",
+    runtime: str | None = None,
     device: str = "cpu",
     batches: Sequence[int] | None = None,
     threads: int | None = None,
@@ -45,7 +47,8 @@ def bench(
     seed: int = 0,
     dense: DenseOptions | None = None,
     progress: Progress = SILENT,
-    start: WorkerFactory = SubprocessWorker,
+    start: WorkerFactory | None = None,
+    root: Path = Path("/"),
 ) -> BenchResult:
     """Measure latency, throughput and memory of models, and their speed-up over a baseline.
 
@@ -53,10 +56,12 @@ def bench(
     in rounds of random order, so that whatever the machine does meanwhile meets all of them.
 
     Args:
-        candidates: timm names, artifact directories or ONNX files.
+        candidates: timm names, artifact directories, ONNX files or engines.
         baseline: what they are compared with; measured in the same rounds.
         runtime: ``onnxruntime`` or ``onnxruntime-tensorrt`` (models are exported to a scratch file
-            first), ``torch`` or ``torch-compile``.
+            first), ``torch`` or ``torch-compile``; for engines ``tensorrt`` or ``trtexec``. None
+            means ``onnxruntime``, and for the profile of a Jetson the one of the last two that
+            works here.
         device: ``cpu``, ``cuda``, or the name of a device profile that is this machine.
         batches: batch sizes, each measured on its own; None means 1, and in the scenario
             ``throughput`` powers of two.
@@ -74,7 +79,9 @@ def bench(
         seed: of the inputs, the order in the rounds and the intervals.
         dense: how timm models are made; None means with random weights.
         progress: where to show how far it is.
-        start: makes a worker from a job; another one stands in for the processes in tests.
+        start: makes a worker from a job; None means the runtime's own, another one stands in for
+            the processes in tests.
+        root: where /proc, /sys and /etc are looked up; another one stands for another machine.
 
     Raises:
         UsageError: for a value that is not accepted, or models and runtime that do not go together.
@@ -82,38 +89,48 @@ def bench(
         UnavailableError: if the runtime or device is not here, or a measuring process dies.
         DataError: if ``images`` holds none, or one that cannot be read.
     """
-    module = runtimes.get(runtime)
+    if runtime is not None:
+        runtimes.check(runtime)
     scene = scenarios.get(scenario)
     options = Options(batches, period_s, duration_s)
     options.check(scenario, scene.NEEDS)
     if baseline is not None and not scene.COMPARES:
         raise UsageError(f"--baseline is not for --scenario {scenario}: models do not take turns")
-    target = resolve_device(device)
+    target = resolve_device(device, root)
     threads = check_settings(batches, threads)
     rule = StopRule.of(min_time_s, max_time_s, precision_target)
     wanted = gather(candidates, baseline, dense)
     pictures = _images(images) if images is not None else []
-    sources = find(wanted, module.FORMAT, runtime)
-    environment = context.describe(threads, module.PACKAGES)
-    with loadable(sources, module.FORMAT, progress) as ready, metered(target) as energy:
+    chosen = choice.choose(runtime, device)
+    module, program = runtimes.get(chosen.runtime), runtimes.program(chosen.runtime)
+    if program is not None:
+        one_of(scenario, f"scenario for --runtime {chosen.runtime}", program.SCENARIOS)
+    sources = find(wanted, module.FORMAT, chosen.runtime)
+    environment = context.describe(threads, module.PACKAGES, root)
+    environment["runtime"] = dataclasses.asdict(chosen)
+    if program is not None:
+        environment[chosen.runtime] = program.facts()
+    with loadable(sources, module.FORMAT, progress) as ready, metered(target, root) as energy:
         environment["energy"] = energy.facts
-        watch = Watch()
+        watch = Watch(root)
         setup = Setup(
             sources=ready,
-            runtime=runtime,
+            runtime=chosen.runtime,
             device=device,
             target=target,
             threads=threads,
             seed=seed,
             rule=rule,
             progress=progress,
-            start=start,
+            start=start or (program.start if program is not None else SubprocessWorker),
             watch=watch,
             energy=energy,
             baseline=sources[0].label if baseline is not None else None,
+            rhythm=program.RHYTHM if program is not None else ORDINARY,
+            board=root if target == "cuda" and find_board(root) is not None else None,
         )
         outcome = scene.measure(setup, options)
-        environment["during"] = watch.facts()
+        environment |= {"during": watch.facts(), **energy.seen()}
     if pictures:
         _add_preprocessing(outcome, pictures)
     return results.summarise(
@@ -185,8 +202,12 @@ def check_settings(batches: Sequence[int] | None, threads: int | None) -> int:
     return threads if threads is not None else available_cores()
 
 
-def resolve_device(device: str) -> str:
+def resolve_device(device: str, root: Path = Path("/")) -> str:
     """Return ``cpu`` or ``cuda`` for a device name, which may be a profile's.
+
+    Args:
+        device: its name.
+        root: where the machine's own files are looked up.
 
     Raises:
         UsageError: if there is no such device or profile.
@@ -200,7 +221,7 @@ def resolve_device(device: str) -> str:
     one_of(device, "device", dict.fromkeys([*DEVICES, *profile_names()]))
     if load_profile(device).kind == "cpu":
         return "cpu"
-    here = detect()
+    here = detect(root)
     if here.profile == device or (device == "generic-cuda" and here.kind != "cpu"):
         return "cuda"
     raise UnavailableError(f"no such device here: {device!r} was asked for, this is {here.name}")

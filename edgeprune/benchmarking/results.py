@@ -200,6 +200,7 @@ def _warnings(entry: Measured) -> list[str]:
         )
     if recording.restless:
         found.append(f"{where}: its threads kept running after {recording.restless} rounds")
+    found += [f"{where}: {note}" for note in recording.notes]
     share = stats.outlier_share(recording.samples)
     if share > OUTLIER_LIMIT:
         found.append(f"{where}: {share:.1%} of the calls are outliers; is the machine quiet?")

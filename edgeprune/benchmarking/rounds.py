@@ -36,6 +36,21 @@ LEAD_IN_S = 0.02
 NS_PER_MS = 1e6
 
 
+@dataclass(frozen=True)
+class Rhythm:
+    """How long the windows of the warm-up and the rounds are, and how many there may be."""
+
+    window_s: float = WARMUP_WINDOW_S
+    cap_s: float = WARMUP_CAP_S
+    round_s: float = ROUND_S
+    min_rounds: int = MIN_ROUNDS
+    max_rounds: int = MAX_ROUNDS
+    lead_in_s: float = LEAD_IN_S
+
+
+ORDINARY = Rhythm()
+
+
 @dataclass
 class WarmUp:
     """How the warm-up of one model went; ``stop`` is ``stable`` or ``cap`` (the time ran out).
@@ -55,7 +70,7 @@ class Recording:
     """What was measured of one model: latencies in ms by round, and its warm-up.
 
     ``energy`` are the readings before and after the calls of each round, ``dropped`` the requests
-    that came too early.
+    that came too early, ``notes`` what the program that measured warned of in the last round.
     """
 
     rounds: tuple[Samples, ...]
@@ -65,6 +80,7 @@ class Recording:
     waiting_share: float | None = None
     energy: tuple[tuple[Reading, Reading] | None, ...] = ()
     dropped: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def samples(self) -> Samples:
@@ -78,6 +94,7 @@ def measure(
     rule: StopRule,
     seed: int,
     period_s: float = 0.0,
+    rhythm: Rhythm = ORDINARY,
     progress: Progress = SILENT,
     description: str = "measure",
 ) -> list[Recording]:
@@ -86,15 +103,21 @@ def measure(
     In every round each worker has its turn, in an order drawn from ``seed``; the others sleep. No
     round is shorter than the ``period_s`` at which its calls start.
     """
-    warmups = warm_up(workers, cap_s=WARMUP_CAP_S, window_s=max(WARMUP_WINDOW_S, period_s))
+    warmups = warm_up(
+        workers,
+        cap_s=rhythm.cap_s,
+        window_s=max(rhythm.window_s, period_s),
+        lead_in_s=rhythm.lead_in_s,
+    )
     slowest = max(period_s, *(warmup.call_s for warmup in warmups))
-    turns = _Turns(workers, seed)
-    count = round_count(rule.min_time_s, slowest)
+    turns = _Turns(workers, seed, rhythm.lead_in_s)
+    count = round_count(rule.min_time_s, slowest, rhythm)
     for _ in progress.track(range(count), description, total=count):
         turns.take(rule.min_time_s / count)
     stopped_by: StoppedBy = "min_time"
     if rule.precision is not None:
-        stopped_by = _until_precise(turns, rule, slowest, progress, description)
+        shortest_s = max(rhythm.round_s, slowest)
+        stopped_by = _until_precise(turns, rule, shortest_s, progress, description)
     return [
         recording_of(rounds, warmup, stopped_by)
         for rounds, warmup in zip(turns.recorded, warmups, strict=True)
@@ -111,6 +134,7 @@ def recording_of(rounds: Sequence[Round], warmup: WarmUp, stopped_by: StoppedBy)
         waiting_share=_waiting(rounds),
         energy=tuple(taken.energy for taken in rounds),
         dropped=sum(taken.dropped for taken in rounds),
+        notes=tuple(rounds[-1].notes),
     )
 
 
@@ -129,8 +153,9 @@ def _waiting(rounds: Sequence[Round]) -> float | None:
 class _Turns:
     """Rounds of all workers, in an order that is drawn anew each time."""
 
-    def __init__(self, workers: Sequence[Worker], seed: int) -> None:
+    def __init__(self, workers: Sequence[Worker], seed: int, lead_in_s: float) -> None:
         self._workers = workers
+        self._lead_in_s = lead_in_s
         self._generator = np.random.default_rng(seed)
         self._seed = seed
         self.recorded: list[list[Round]] = [[] for _ in workers]
@@ -138,7 +163,7 @@ class _Turns:
     def take(self, seconds: float) -> None:
         """Measure every worker once."""
         for index in self._generator.permutation(len(self._workers)):
-            self.recorded[index].append(self._workers[index].round(seconds, LEAD_IN_S))
+            self.recorded[index].append(self._workers[index].round(seconds, self._lead_in_s))
 
     def precise(self, target: float) -> bool:
         """Tell whether the median of every worker is known well enough."""
@@ -149,14 +174,14 @@ class _Turns:
 
 
 def _until_precise(
-    turns: _Turns, rule: StopRule, slowest_call_s: float, progress: Progress, description: str
+    turns: _Turns, rule: StopRule, shortest_s: float, progress: Progress, description: str
 ) -> StoppedBy:
     """Take more rounds until every median is precise enough, or the time is over."""
     target = rule.precision or 0.0
     if turns.precise(target):
         return "precision"
     left_s = rule.max_time_s - rule.min_time_s
-    most = further_rounds(left_s, slowest_call_s)
+    most = further_rounds(left_s, shortest_s)
     taken = len(turns.recorded[0])
     look_at = LOOK_AGAIN * taken
     for _ in progress.track(range(most), f"{description} until within {target:.1%}", total=most):
@@ -170,24 +195,28 @@ def _until_precise(
 
 
 def warm_up(
-    workers: Sequence[Worker], *, cap_s: float, window_s: float = WARMUP_WINDOW_S
+    workers: Sequence[Worker],
+    *,
+    cap_s: float,
+    window_s: float = WARMUP_WINDOW_S,
+    lead_in_s: float = LEAD_IN_S,
 ) -> list[WarmUp]:
     """Run windows of every worker in turn until its rate has settled or filled ``cap_s``."""
     states = [WarmUp() for _ in workers]
     while any(state.stop is None for state in states):
         for worker, state in zip(workers, states, strict=True):
             if state.stop is None:
-                _window(worker, state, cap_s, window_s)
+                _window(worker, state, cap_s, window_s, lead_in_s)
     return states
 
 
-def round_count(min_time_s: float, slowest_call_s: float) -> int:
+def round_count(min_time_s: float, slowest_call_s: float, rhythm: Rhythm = ORDINARY) -> int:
     """Return into how many rounds ``min_time_s`` is divided.
 
     Models whose calls take longer than a round get the fewest that still give an interval.
     """
-    wanted = min_time_s / max(ROUND_S, slowest_call_s)
-    return int(min(max(wanted, MIN_ROUNDS), MAX_ROUNDS))
+    wanted = min_time_s / max(rhythm.round_s, slowest_call_s)
+    return int(min(max(wanted, rhythm.min_rounds), rhythm.max_rounds))
 
 
 def further_rounds(seconds: float, slowest_call_s: float) -> int:
@@ -201,8 +230,8 @@ def settled(rates: Sequence[float]) -> bool:
     return len(last) == WARMUP_WINDOWS and max(last) <= (1 + WARMUP_TOLERANCE) * min(last)
 
 
-def _window(worker: Worker, state: WarmUp, cap_s: float, window_s: float) -> None:
-    window = worker.round(window_s, LEAD_IN_S)
+def _window(worker: Worker, state: WarmUp, cap_s: float, window_s: float, lead_in_s: float) -> None:
+    window = worker.round(window_s, lead_in_s)
     seconds = sum(window.samples_ns) / 1e9
     # A paced call leaves most of its window to rest.
     state.spent_s += max(seconds, window_s)

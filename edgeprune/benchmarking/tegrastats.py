@@ -7,7 +7,10 @@ need root, JetPack 6 adds engines, JetPack 7 a third figure per rail.
 from __future__ import annotations
 
 import re
+import statistics
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from edgeprune.errors import ResultError
 from edgeprune.schema import Facts
@@ -97,6 +100,39 @@ def parse_log(text: str) -> list[Sample]:
     if not samples:
         raise ResultError("the tegrastats log holds no complete line")
     return samples
+
+
+def readable(text: str) -> list[Sample]:
+    """Read what can be read of a log, for a summary; an unfinished last line is left out."""
+    samples = []
+    for line in text.split("\n")[:-1]:
+        try:
+            samples.append(parse_line(line))
+        except ResultError:
+            continue
+    return samples
+
+
+def summary(samples: Sequence[Sample]) -> dict[str, Any] | None:
+    """Return what tegrastats says of a whole run, None without a sample."""
+    if not samples:
+        return None
+    powers = [sample.board_mw for sample in samples if sample.board_mw is not None]
+    gpu = [sample.gpu_percent for sample in samples if sample.gpu_percent is not None]
+    clocks = [mhz for sample in samples for mhz in sample.gpu_mhz]
+    zones = {zone for sample in samples for zone in sample.temperatures_c}
+    return {
+        "samples": len(samples),
+        "board_mw_mean": statistics.fmean(powers) if powers else None,
+        "ram_used_mib_max": max(sample.ram_used_mib for sample in samples),
+        "gpu_percent_max": max(gpu, default=None),
+        "gpu_mhz_min": min(clocks, default=None),
+        "gpu_mhz_max": max(clocks, default=None),
+        "temperatures_c_max": {
+            zone: max(s.temperatures_c[zone] for s in samples if zone in s.temperatures_c)
+            for zone in sorted(zones)
+        },
+    }
 
 
 def parse_line(line: str) -> Sample:

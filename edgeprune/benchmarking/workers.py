@@ -38,7 +38,7 @@ class Round:
     ``ran_ns`` and ``waited_ns`` are how long all threads had a core and waited for one during the
     timed calls, None where the system does not count it. ``energy`` are readings of the job's
     source before and after them. Of paced requests, those are ``dropped`` that come while the one
-    before still runs.
+    before still runs. ``notes`` is what a program that measures by itself warned of.
     """
 
     samples_ns: Sequence[int]
@@ -48,6 +48,7 @@ class Round:
     waited_ns: int | None = None
     energy: tuple[Reading, Reading] | None = None
     dropped: int = 0
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

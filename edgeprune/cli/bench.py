@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32",)
 RUNTIME = "onnxruntime"
+ENGINE_RUNTIMES = ("tensorrt", "trtexec")
 SCENARIO = "latency"
 REMOTE_PYTHON = "python3"
 
@@ -45,13 +46,14 @@ def bench(
         str | None,
         typer.Option(
             help="onnxruntime (models are exported first; the default), onnxruntime-tensorrt,"
-            " torch (eager), torch-compile, or tensorrt (engines)."
+            " torch (eager), torch-compile; for engines tensorrt, trtexec. Default for a Jetson:"
+            " the one of these two that works."
         ),
     ] = None,
     device: Annotated[
         str | None,
         typer.Option(
-            help="cpu, cuda, or a device profile. Default: cpu; with --runtime tensorrt: cuda."
+            help="cpu, cuda, or a device profile. Default: cpu; for engines (--runtime): cuda."
         ),
     ] = None,
     host: Annotated[
@@ -141,7 +143,7 @@ def bench(
         check_output_file(output)
     if host is None and (ssh_config is not None or remote_python != REMOTE_PYTHON):
         raise UsageError("--ssh-config and --remote-python are for --host")
-    where = device or ("cuda" if runtime == "tensorrt" else "cpu")
+    where = device or ("cuda" if runtime in ENGINE_RUNTIMES else "cpu")
     if estimate:
         if host is not None:
             raise UsageError("--host measures, --estimate does not; one of them was expected")
@@ -155,10 +157,11 @@ def bench(
         )
     else:
         from edgeprune.benchmarking import runtimes
+        from edgeprune.benchmarking.choice import takes_engines
         from edgeprune.benchmarking.stopping import parse_precision
 
         target = parse_precision(precision_target)
-        if runtime == "tensorrt" and host is None and precision is not None:
+        if host is None and precision is not None and takes_engines(runtime, where):
             raise UsageError("an engine has the precision that it was built for: no --precision")
         if host is not None:
             _refuse(
@@ -168,7 +171,8 @@ def bench(
             if scenario != SCENARIO:
                 raise UsageError(f"--host measures the scenario {SCENARIO!r} alone")
         else:
-            runtimes.check(runtime or RUNTIME)
+            if runtime is not None:
+                runtimes.check(runtime)
             one_of(precision or PRECISIONS[0], "precision", PRECISIONS)
     with quiet_stdout():
         from edgeprune.benchmarking import Candidate
@@ -215,7 +219,7 @@ def bench(
             result = measure(
                 candidates,
                 baseline=over,
-                runtime=runtime or RUNTIME,
+                runtime=runtime,
                 device=where,
                 batches=batch,
                 threads=threads,

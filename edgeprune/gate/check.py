@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
+from edgeprune.benchmarking.workers import WorkerFactory
 from edgeprune.errors import ResultError, UsageError
 from edgeprune.gate import accuracy, pairs, speed
 from edgeprune.gate.limits import DEFAULT_REGRESSION, Limits
@@ -42,7 +42,7 @@ def check(
     max_time_s: float = MAX_TIME_S,
     seed: int = 0,
     progress: Progress = SILENT,
-    start: WorkerFactory = SubprocessWorker,
+    start: WorkerFactory | None = None,
 ) -> CheckResult:
     """Check measurements against a baseline and limits.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeprune.benchmarking import Candidate, bench
-from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
+from edgeprune.benchmarking.workers import WorkerFactory
 from edgeprune.errors import ResultError, UsageError
 from edgeprune.gate.pairs import in_words
 from edgeprune.progress import SILENT, Progress
@@ -52,7 +52,7 @@ def remeasure(
     min_time_s: float,
     seed: int = 0,
     progress: Progress = SILENT,
-    start: WorkerFactory = SubprocessWorker,
+    start: WorkerFactory | None = None,
 ) -> list[BenchResult]:
     """Measure a model and ``against`` interleaved, in every setting of ``wanted``.
 

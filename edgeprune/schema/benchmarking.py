@@ -25,7 +25,15 @@ class Latency(Facts):
 
 
 class Memory(Facts):
-    """Memory in MB (10^6 bytes): the weights, and the peak of the measuring process."""
+    """Memory in MB (10^6 bytes): the weights, and the peak of the measuring process.
+
+    ``peak_rss`` is the process's largest resident set. ``device_peak`` is what the GPU's driver
+    (NVML) says that the process holds, with torch the most that its tensors held. On a Jetson,
+    where CPU and GPU share their memory and no driver tells, it is by how much the memory that the
+    whole board had available (MemAvailable) fell at most while the process was started, and the
+    model loaded and run: process, runtime and model together, and whatever other programs took
+    meanwhile. Null on the CPU, with ``--host``, and where nothing tells.
+    """
 
     weights: float | None
     peak_rss: float | None

@@ -153,7 +153,7 @@ def test_runtimes_are_found_by_their_files() -> None:
     for name in names:
         module = runtimes.get(name)
         assert module.FORMAT in ("onnx", "model", "engine")
-        assert module.PACKAGES
+        assert module.PACKAGES or name == "trtexec"  # which is no Python package
 
 
 def test_tensorrt_in_onnxruntime_is_not_replaced_by_anything(tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ from edgeprune.benchmarking.remote.reply import (
     power_samples,
     read_logs,
     read_result,
-    summary,
 )
 from edgeprune.benchmarking.remote.tasks import Task, make_tasks
+from edgeprune.benchmarking.tegrastats import summary
 from edgeprune.cli import main
 from edgeprune.engines.files import record_path
 from edgeprune.errors import (
@@ -224,6 +224,7 @@ ORIN_NANO = {
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "schedutil\n",
     "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq": "729600\n",
     "sys/fs/cgroup/cpu.max": "150000 100000\n",
+    "etc/nvpmodel.conf": "< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=7W >\n",
     "etc/absent": None,
 }
 
@@ -247,6 +248,7 @@ def test_a_board_is_recognised_by_its_files() -> None:
     found = environment_of(board, machine, host="b", threads=6, packages=("onnxruntime", "numpy"))
     assert found["jetpack"] == "6.2"
     assert found["power_mode"] == "15W"
+    assert found["fastest_power_mode"] == {"id": 0, "name": "15W"}
     assert found["clocks"] is None
     assert (found["governor"], found["frequency_mhz"], found["cpu_limit"]) == (
         "schedutil",
@@ -272,7 +274,7 @@ def test_what_a_plain_machine_does_not_tell_is_null() -> None:
     found = environment_of(plain, machine_of(plain), host="b", threads=1, packages=("onnxruntime",))
     null = {name for name, value in found.items() if value is None}
     assert null == {
-        *("board", "l4t", "jetpack", "power_mode", "clocks"),
+        *("board", "l4t", "jetpack", "power_mode", "fastest_power_mode", "clocks"),
         *("cpu_limit", "memory_limit_mb", "load_average", "governor"),
         *("frequency_mhz", "max_frequency_mhz", "on_battery", "gpu"),
     }
@@ -433,7 +435,7 @@ def test_energy_is_the_boards_power_during_the_models_rounds() -> None:
     # 5 W on average for 3 ms a call, two images a call.
     assert energy_mj(model, 2, samples) == pytest.approx(7.5)
     assert energy_mj(model, 2, samples[:8]) is None
-    found = summary(samples)
+    found = summary([sample for _, sample in samples])
     assert found is not None
     assert (found["samples"], found["gpu_percent_max"], found["gpu_mhz_max"]) == (17, 50, 305)
     assert found["temperatures_c_max"] == {"gpu": 45.0}

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from edgeprune.benchmarking.energy.base import Meter, Reading, SourceModule
+from edgeprune.benchmarking.energy.base import Meter, Reading, SourceModule, TellingMeter
 from edgeprune.errors import UnavailableError
 from edgeprune.registries import module_names
 
@@ -35,6 +35,12 @@ class Energy:
     def facts(self) -> dict[str, str | None]:
         """What stands beside the results."""
         return {"source": self.source, "counts": self.counts, "reason": self.reason}
+
+    def seen(self) -> dict[str, Any]:
+        """Return what else the source has seen so far, under its name; empty if nothing."""
+        if self.source is None or not isinstance(self.meter, TellingMeter):
+            return {}
+        return {self.source: self.meter.summary()}
 
 
 @contextmanager

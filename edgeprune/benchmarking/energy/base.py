@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 # Numbers that only the source itself understands.
 Reading = Sequence[int]
@@ -31,6 +31,15 @@ class Meter(Protocol):
 
     def joules(self, before: Reading, after: Reading) -> float | None:
         """Return the energy between two readings, None if it cannot be told."""
+        ...
+
+
+@runtime_checkable
+class TellingMeter(Protocol):
+    """A meter that has seen more of the machine than its energy."""
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return what it has seen since it was opened, None if that is nothing."""
         ...
 
 

@@ -55,6 +55,13 @@ class RailMeter:
             return None
         return sum(known) / len(known) / 1000 * (end_ns - start_ns) / 1e9
 
+    def summary(self) -> dict[str, Any] | None:
+        """Return what tegrastats has said of the board so far; None if it has said nothing."""
+        from edgeprune.benchmarking import tegrastats
+
+        samples = tegrastats.readable(self.log.read_text(encoding="utf-8", errors="replace"))
+        return tegrastats.summary(samples)
+
     def _starts(self, at: int) -> bool:
         """Tell whether a line starts at this byte of the log."""
         if at == 0:
@@ -71,9 +78,12 @@ def open_meter(root: Path) -> Iterator[RailMeter]:
     Raises:
         UnavailableError: if it is not there, or does not name the rails of this board.
     """
+    from edgeprune.machine import find_board
+
     program = shutil.which(PROGRAM)
     if program is None:
-        raise UnavailableError(f"there is no {PROGRAM} here: this is no Jetson")
+        why = "Jetson Linux has it" if find_board(root) else "this is no Jetson"
+        raise UnavailableError(f"there is no {PROGRAM} here: {why}")
     with TemporaryDirectory(prefix="edgeprune-tegrastats-") as folder:
         log = Path(folder) / "log"
         process = subprocess.Popen(

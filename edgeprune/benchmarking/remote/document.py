@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from edgeprune.benchmarking import results
+from edgeprune.benchmarking import results, tegrastats
 from edgeprune.benchmarking.remote import reply
 from edgeprune.benchmarking.remote.reply import FarModel, FarResult
 from edgeprune.benchmarking.remote.tasks import Task
@@ -55,7 +55,10 @@ def make_document(
         for task, model, run in zip(tasks, models, runs, strict=True)
     ]
     left = environment["left"]
-    facts = environment | {"tegrastats": reply.summary(samples), "trtexec": _trtexec(models, runs)}
+    facts = environment | {
+        "tegrastats": tegrastats.summary([sample for _, sample in samples]),
+        "trtexec": _trtexec(models, runs),
+    }
     notes += more
     notes += [f"an earlier run that was cut off left {path} there; remove it" for path in left]
     notes += [note for entry in measured for note in _imprecise(entry, rule, seed)]

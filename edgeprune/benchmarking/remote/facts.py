@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from edgeprune.benchmarking import cgroup, context
+from edgeprune.benchmarking import cgroup, context, tegra
 from edgeprune.environment import version_of
 from edgeprune.errors import ResultError
 from edgeprune.machine import Machine, parse_gpus, recognise
@@ -99,6 +99,7 @@ def environment_of(
     with _mirrored(facts) as root:
         cpu_limit, memory = cgroup.cpu_limit(root), cgroup.memory_limit_bytes(root)
         frequency, most = context.frequency_mhz(root), context.max_frequency_mhz(root)
+        fastest = tegra.fastest_mode(root)
     load = (facts.file("proc/loadavg") or "").partition(" ")[0]
     versions = {name: facts.runtimes.versions.get(name) for name in packages}
     board = machine.board
@@ -110,6 +111,7 @@ def environment_of(
         "jetpack": board.jetpack if board else None,
         "power_mode": facts.file("sys/firmware/acpi/platform_profile")
         or context.parse_nvpmodel(facts.command("nvpmodel") or ""),
+        "fastest_power_mode": fastest,
         "on_battery": None,
         "gpu": machine.gpus[0].model_dump(include={"name", "driver"}) if machine.gpus else None,
         "clocks": facts.command("jetson_clocks"),

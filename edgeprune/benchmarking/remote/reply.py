@@ -127,26 +127,3 @@ def energy_mj(
         return None
     call_s = float(model.recording().samples.mean()) / 1e3
     return statistics.fmean(known) * call_s / batch
-
-
-def summary(samples: Sequence[tuple[int, tegrastats.Sample]]) -> dict[str, Any] | None:
-    """Return what tegrastats says of the whole run, None where it is not there."""
-    if not samples:
-        return None
-    found = [sample for _, sample in samples]
-    powers = [sample.board_mw for sample in found if sample.board_mw is not None]
-    gpu = [sample.gpu_percent for sample in found if sample.gpu_percent is not None]
-    clocks = [mhz for sample in found for mhz in sample.gpu_mhz]
-    zones = {zone for sample in found for zone in sample.temperatures_c}
-    return {
-        "samples": len(found),
-        "board_mw_mean": statistics.fmean(powers) if powers else None,
-        "ram_used_mib_max": max(sample.ram_used_mib for sample in found),
-        "gpu_percent_max": max(gpu, default=None),
-        "gpu_mhz_min": min(clocks, default=None),
-        "gpu_mhz_max": max(clocks, default=None),
-        "temperatures_c_max": {
-            zone: max(s.temperatures_c[zone] for s in found if zone in s.temperatures_c)
-            for zone in sorted(zones)
-        },
-    }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from edgeprune.benchmarking import rounds
 from edgeprune.benchmarking.harness import DEVICES, check_settings
+from edgeprune.benchmarking.runtimes import trtexec
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.devices import DeviceProfile, load_profile, profile_names
 from edgeprune.errors import UsageError, one_of
@@ -16,28 +18,13 @@ PACKAGES = {"onnxruntime": ("onnxruntime", "numpy"), "tensorrt": ()}
 
 # The numbers of a local bench, for the agent, which imports nothing of edgeprune.
 RULES: dict[str, float] = {
-    "window_s": rounds.WARMUP_WINDOW_S,
+    **dataclasses.asdict(rounds.ORDINARY),
     "windows": rounds.WARMUP_WINDOWS,
     "tolerance": rounds.WARMUP_TOLERANCE,
-    "cap_s": rounds.WARMUP_CAP_S,
-    "round_s": rounds.ROUND_S,
-    "min_rounds": rounds.MIN_ROUNDS,
-    "max_rounds": rounds.MAX_ROUNDS,
-    "lead_in_s": rounds.LEAD_IN_S,
     "max_more_rounds": rounds.MAX_MORE_ROUNDS,
     "look_again": rounds.LOOK_AGAIN,
 }
-# Every round starts trtexec anew, which takes seconds, and its clock counts whole seconds: fewer
-# and longer rounds.
-TRTEXEC_RULES = {
-    **RULES,
-    "window_s": 1.0,
-    "cap_s": 10.0,
-    "round_s": 1.0,
-    "min_rounds": 5,
-    "max_rounds": 20,
-    "lead_in_s": 0.5,
-}
+TRTEXEC_RULES = {**RULES, **dataclasses.asdict(trtexec.RHYTHM)}
 
 
 @dataclass(frozen=True)

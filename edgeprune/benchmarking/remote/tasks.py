@@ -12,6 +12,7 @@ from edgeprune.benchmarking.remote.models import Parcel, inspect, is_engine, par
 from edgeprune.benchmarking.remote.settings import Settings
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.runtimes.tensorrt import loaded_of
+from edgeprune.benchmarking.runtimes.trtexec import engine_shapes, shape_words
 from edgeprune.engines.files import check_batch, read_record, record_path
 from edgeprune.environment import THREAD_VARIABLES
 from edgeprune.errors import UsageError
@@ -112,7 +113,7 @@ def _task(
             )
         return Task(job, source, package, Loaded(0, settings.precision), None)
     loaded, wanted = inspect(job)
-    shapes = _shapes(wanted["name"], wanted["shape"]) if wanted["dynamic"] else ()
+    shapes = shape_words(wanted["name"], wanted["shape"]) if wanted["dynamic"] else ()
     return Task(job, source, package, _with_precision(loaded, job, settings), wanted, shapes)
 
 
@@ -125,15 +126,8 @@ def _engine_task(
             f" {record.precision}"
         )
     check_batch(record, job.batch)
-    (images,) = [tensor for tensor in record.tensors if tensor.mode == "input"]
-    shape = [job.batch, *images.shape[1:]]
-    shapes = _shapes(images.name, shape) if record.built.profile.varies else ()
+    shapes = engine_shapes(record, job.batch)
     return Task(job, source, package, loaded_of(record), None, shapes)
-
-
-def _shapes(name: str, shape: Sequence[object]) -> tuple[str, ...]:
-    """Tell trtexec the shape of an input that may have several."""
-    return (f"--shapes={name}:{'x'.join(map(str, shape))}",)
 
 
 def _with_precision(loaded: Loaded, job: Job, settings: Settings) -> Loaded:

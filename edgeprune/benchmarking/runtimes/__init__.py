@@ -9,7 +9,7 @@ from edgeprune.errors import one_of
 from edgeprune.registries import module_names
 
 if TYPE_CHECKING:
-    from edgeprune.benchmarking.runtimes.base import RuntimeModule
+    from edgeprune.benchmarking.runtimes.base import ProgramModule, RuntimeModule
 
 
 def names() -> list[str]:
@@ -34,3 +34,15 @@ def get(name: str) -> RuntimeModule:
     """
     module = check(name).replace("-", "_")
     return cast("RuntimeModule", import_module(f"{__name__}.{module}"))
+
+
+def program(name: str) -> ProgramModule | None:
+    """Return the module of a runtime that is a program of its own, None for another.
+
+    Raises:
+        UsageError: if there is no such runtime.
+    """
+    from edgeprune.benchmarking.runtimes.base import ProgramModule
+
+    module: object = get(name)
+    return module if isinstance(module, ProgramModule) else None

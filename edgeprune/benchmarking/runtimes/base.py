@@ -7,13 +7,21 @@ process that plans a bench can read the other two:
   timm name);
 - ``PACKAGES``: the distributions whose versions stand beside its results;
 - ``load(job)``: load the model of a job on its device, and return a :class:`Session`.
+
+A runtime that is a program of its own, which times its calls itself, has in place of ``load`` what
+:class:`ProgramModule` lists.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from edgeprune.benchmarking.rounds import Rhythm
+    from edgeprune.benchmarking.workers import Worker
 
 
 @dataclass(frozen=True)
@@ -90,4 +98,25 @@ class RuntimeModule(Protocol):
 
     def load(self, job: Job) -> Session:
         """Load the model of ``job``. Raises ModelError, UsageError, UnavailableError."""
+        ...
+
+
+@runtime_checkable
+class ProgramModule(Protocol):
+    """A module in this package whose models are run by a program, not by a Python process.
+
+    ``SCENARIOS`` are those that it can measure, ``RHYTHM`` says how long its rounds are.
+    """
+
+    FORMAT: str
+    PACKAGES: tuple[str, ...]
+    SCENARIOS: tuple[str, ...]
+    RHYTHM: Rhythm
+
+    def start(self, job: Job) -> AbstractContextManager[Worker]:
+        """Return what measures a job."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """Return which program it is and how it is run. Raises UnavailableError without one."""
         ...

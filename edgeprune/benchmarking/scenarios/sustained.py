@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import ExitStack
 
 from edgeprune.benchmarking.candidates import Source
-from edgeprune.benchmarking.groups import Setup, energy_per_image_mj
+from edgeprune.benchmarking.groups import Setup, energy_per_image_mj, start_workers
 from edgeprune.benchmarking.results import Measured
 from edgeprune.benchmarking.rounds import WarmUp, recording_of
 from edgeprune.benchmarking.scenarios.base import Options, Outcome
@@ -43,15 +44,22 @@ def measure(setup: Setup, options: Options) -> Outcome:
 def _load(setup: Setup, source: Source, batch: int, window_s: float) -> Measured:
     job = setup.job(source, batch)
     windows = []
-    with setup.start(job) as worker:
-        loaded = worker.load()
+    with ExitStack() as stack:
+        (started,) = start_workers(stack, setup, [job])
         steps = setup.progress.track(range(WINDOWS), f"load {source.label}", total=WINDOWS)
         for _ in steps:
-            windows.append(worker.round(window_s, 0.0))
+            windows.append(started.worker.round(window_s, 0.0))
             setup.watch.look()
-        peaks = worker.peaks()
+        peaks = started.peaks()
     recording = recording_of(windows, WarmUp(), "duration")
     energy = energy_per_image_mj(setup.energy.meter, recording, batch)
     return Measured(
-        source, job, loaded, recording, peaks, setup.device, energy_mj=energy, window_s=window_s
+        source,
+        job,
+        started.loaded,
+        recording,
+        peaks,
+        setup.device,
+        energy_mj=energy,
+        window_s=window_s,
     )
