@@ -42,12 +42,17 @@ class OnnxRunner:
         batch: the only batch size that it takes, or None for any.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open a file. Raises what ONNX Runtime raises."""
+    def __init__(self, path: Path, *, prepack: bool = True) -> None:
+        """Open a file, with a second copy of its weights in the order of the CPU or without.
+
+        Raises what ONNX Runtime raises.
+        """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        if not prepack:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         self.session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )

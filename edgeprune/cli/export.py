@@ -26,9 +26,14 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32", "fp16", "int8")
 FP32 = ("fp32",)
 
+# Options that do nothing without --data, and those that do nothing without int8.
+ABOUT_DATA = ("target", "split", "images_per_domain")
+ABOUT_INT8 = ("int8", "calibration", "runtime", "samples")
+
 
 @app.command("export")
 def command(
+    context: typer.Context,
     model: options.Model,
     output: options.OptionalOutput = None,
     hub: Annotated[
@@ -126,6 +131,12 @@ def command(
     folder = _folder(output, hub, licence)
     for name in precision:
         one_of(name, "precision", PRECISIONS)
+    if "int8" not in precision and (given := options.given(context, ABOUT_INT8)):
+        raise UsageError(f"{given[0]} is about int8 files; it needs --precision int8")
+    if int8 == "dynamic" and options.given(context, ("calibration",)):
+        raise UsageError("--calibration chooses ranges of static int8; --int8 dynamic has none")
+    if data is None and (given := options.given(context, ABOUT_DATA)):
+        raise UsageError(f"{given[0]} is about images to judge by; it needs --data ROOT")
     if "int8" in precision and data is None:
         raise UsageError(
             "int8 needs images to be calibrated on and judged by: --data ROOT, or --data emoji"
@@ -189,7 +200,7 @@ def _folder(output: Path | None, hub: Path | None, licence: str | None) -> Path:
 def _batch(text: str) -> int | None:
     if text == "dynamic":
         return None
-    if text.isdigit() and int(text) > 0:
+    if text.isdecimal() and int(text) > 0:
         return int(text)
     raise UsageError(f"batch {text!r} is not accepted; 'dynamic' or a number above 0 is")
 

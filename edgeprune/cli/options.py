@@ -92,3 +92,14 @@ def dense_if_asked(
     from edgeprune.model import DenseOptions
 
     return DenseOptions(num_classes, img_size, pretrained, weights, seed)
+
+
+def given(context: typer.Context, names: tuple[str, ...]) -> list[str]:
+    """Return those of the parameters that were given on the command line, as they are written."""
+    written = {param.name: param.opts[0] for param in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [
+        written[name]
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    ]

@@ -148,7 +148,7 @@ def command(
         check_output_file(save_plan)
     if plan is not None:
         _refuse_beside_a_plan(context)
-    if data is None and (given := _given(context, ABOUT_DATA)):
+    if data is None and (given := options.given(context, ABOUT_DATA)):
         raise UsageError(f"{given[0]} is about calibration images: --data ROOT --target DOMAIN")
     if data is None and (target, source) != (None, None):
         raise UsageError("--target and --source say which images of --data ROOT calibrate")
@@ -228,21 +228,11 @@ def _refuse_beside_a_plan(context: typer.Context) -> None:
     Raises:
         UsageError: naming the first that was given.
     """
-    if given := _given(context, DECIDED_BY_A_PLAN):
+    if given := options.given(context, DECIDED_BY_A_PLAN):
         raise UsageError(
             f"{given[0]} and --plan contradict each other: the plan says how wide every layer is",
             hint="edit 'after' in the plan, or make another with --dry-run --save-plan FILE",
         )
-
-
-def _given(context: typer.Context, names: tuple[str, ...]) -> list[str]:
-    """Return those of the options that were given on the command line."""
-    sources = {name: context.get_parameter_source(name) for name in names}
-    return [
-        "--" + name.replace("_", "-")
-        for name, source in sources.items()
-        if source is not None and source.name == "COMMANDLINE"
-    ]
 
 
 def _names(text: str) -> tuple[str, ...]:

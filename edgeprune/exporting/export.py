@@ -178,7 +178,7 @@ def _write_and_prove(
         facts["edgeprune.int8"] = made.int8.model_dump_json()
     external = write(made.found, path, facts)
     if chosen.optimize:
-        optimise(path)
+        external = optimise(path, facts)
     progress.say(f"comparing {path.name} with PyTorch")
     shown = probes if precision == "fp32" else [*probes, extreme_probe(model)]
     parity = prove(

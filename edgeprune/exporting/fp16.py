@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import numpy as np
+import numpy.typing as npt
 from onnxscript import ir
+
+Array = npt.NDArray[np.floating]
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 
@@ -93,6 +96,8 @@ def _as(
     name = f"{value.name}.{'fp16' if wanted == HALF else 'fp32'}"
     if value.const_value is not None:
         array = value.const_value.numpy().astype(wanted.numpy())
+        if node.op_type == "Clip" and wanted == HALF:
+            array = _without_zeros(array, value.const_value.numpy())
         cast = ir.val(name, const_value=ir.tensor(array, name=name))
         assert node.graph is not None
         node.graph.register_initializer(cast)
@@ -108,6 +113,14 @@ def _as(
             node.graph.insert_after(producer, change)
     casts[value, wanted] = cast
     return cast
+
+
+def _without_zeros(half: Array, limits: Array) -> Array:
+    """Return limits in fp16 none of which became zero: divisors are kept above 1e-12."""
+    least = np.finfo(np.float16).smallest_normal
+    return np.where((half == 0) & (limits != 0), np.copysign(least, limits), half).astype(
+        half.dtype
+    )
 
 
 def _cast_output(graph: ir.Graph, wanted: ir.DataType) -> None:

@@ -34,7 +34,7 @@ def model_card(
     parts = [
         _header(record, title, told),
         f"# {escape(title)}\n\n{_summary(record)}",
-        _accuracy(record.dg),
+        _accuracy(record.dg) if record.dg else _accuracy_at_export(files),
         _files(files),
         _use(record, files),
         _making(record.made),
@@ -93,9 +93,27 @@ def _summary(record: ArtifactRecord) -> str:
     )
 
 
-def _accuracy(dg: DGResult | None) -> str:
-    if dg is None:
+def _accuracy_at_export(files: Sequence[ExportedFile]) -> str:
+    """Return PyTorch's accuracy that files were compared with, where the model has no other."""
+    scored = [file.parity for file in files if file.parity and file.parity.domains]
+    if not scored:
         return "## Accuracy\n\nIt was not scored on any data."
+    first = scored[0]
+    rows = [
+        [
+            escape(name),
+            "held out" if name == first.target else "source (validation images)",
+            f"{found.pytorch:.1f} %",
+            f"{found.n:,}",
+        ]
+        for name, found in sorted(first.domains.items(), key=lambda item: item[0] != first.target)
+    ]
+    text = "Scored when it was exported, in PyTorch."
+    head = ["domain", "", "accuracy", "images"]
+    return "\n".join(["## Accuracy", "", text, "", *table_lines(head, rows)])
+
+
+def _accuracy(dg: DGResult) -> str:
     held_out = set(dg.held_out)
     rows = [
         [

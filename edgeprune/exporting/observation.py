@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,6 @@ from onnxscript import ir
 
 from edgeprune.exporting.onnx import write
 from edgeprune.onnx_runner import Array, OnnxRunner
-
-# All values of a graph are held at once: few images at a time.
-IMAGES_AT_A_TIME = 4
 
 
 class Observer:
@@ -39,20 +36,27 @@ class Observer:
         self._scratch = tempfile.TemporaryDirectory(prefix="edgeprune-")
         path = Path(self._scratch.name) / "model.onnx"
         write(copy, path, {})
-        self._runner = OnnxRunner(path)
+        # the values take the memory that a second copy of the weights would
+        self._runner = OnnxRunner(path, prepack=False)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Remove the copy."""
         self._scratch.cleanup()
 
-    def values(self, images: torch.Tensor) -> Iterator[Mapping[str, Array]]:
-        """Yield the values, by name, for normalised images ``(n, 3, size, size)``, a few a time."""
-        for part in images.split(IMAGES_AT_A_TIME):
+    def values(self, images: torch.Tensor) -> Iterator[dict[str, Array]]:
+        """Yield the values, by name, for normalised images ``(n, 3, size, size)``.
+
+        They are all held at once, of a large model hundreds of MB for an image: so for each image
+        by itself, or for as many as the graph takes.
+        """
+        for part in images.split(self._runner.batch or 1):
             array = part.numpy()
             for outputs in self._runner.outputs(array, self._made or None):
                 found = dict(zip(self._made, outputs, strict=False))
-                yield found | dict.fromkeys(self._inputs, array)
+                outputs.clear()  # what the reader takes out is gone before the next run
+                found.update(dict.fromkeys(self._inputs, array))
+                yield found
 
 
 def largest_values(found: ir.Model, images: Iterable[torch.Tensor]) -> dict[str, float]:
@@ -67,7 +71,8 @@ def largest_values(found: ir.Model, images: Iterable[torch.Tensor]) -> dict[str,
     with Observer(found, names) as observer:
         for batch in images:
             for values in observer.values(batch):
-                for name, array in values.items():
+                while values:
+                    name, array = values.popitem()
                     if array.size:
                         seen = float(np.abs(array).max())
                         largest[name] = max(largest[name], seen if seen == seen else np.inf)

@@ -23,7 +23,7 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.pruning.calibration import BATCH, calibrate
 from edgeprune.schema import Int8Facts, KeptLayer
 
-# Enough to order layers by; what they take and give is all held at once, for few images a time.
+# Enough to order layers by; what they take and give is all held at once, so one image at a time.
 HARM_IMAGES = 32
 
 
@@ -91,7 +91,7 @@ def quantise(
     kept: list[KeptLayer] = []
     if drop([]) > settings.max_drop:
         progress.say("looking for the layers that int8 harms most")
-        harms = harm(model, found, ranges, flavour, islice(batches(4), HARM_IMAGES // 4), seed)
+        harms = harm(model, found, ranges, flavour, islice(batches(1), HARM_IMAGES), seed)
         order = sorted(harms, key=lambda name: -harms[name])
         count = fewest(lambda number: drop(order[:number]) <= settings.max_drop, len(order) - 1)
         if count is None:

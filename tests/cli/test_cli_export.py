@@ -14,6 +14,8 @@ from edgeprune.files import sha256
 DENSE = ["--no-pretrained", "--num-classes", "3", "--img-size", str(SIZE)]
 INT8 = ["--tensorrt", "--precision", "int8", "--data", "{root}", "--target", "night"]
 
+DYNAMIC = ["--onnx", "--precision", "int8", "--data", "{root}", "--int8", "dynamic"]
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -28,7 +30,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--onnx", "--precision", "int4"], 2, "unknown precision 'int4'"),
         (["--onnx", "--opset", "12"], 2, "opset 12 is not accepted; 18 to 23 are"),
         (["--onnx", "--batch", "none"], 2, "'dynamic' or a number above 0 is"),
+        (["--onnx", "--batch", "²"], 2, "'dynamic' or a number above 0 is"),
         (["--onnx", "--io", "fp16"], 2, "need --precision fp16"),
+        (["--onnx", "--int8", "static"], 2, "--int8 is about int8 files; it needs --precision"),
+        (["--onnx", "--for", "cpu"], 2, "--for is about int8 files; it needs --precision int8"),
+        (["--onnx", "--target", "night"], 2, "--target is about images to judge by; it needs --d"),
+        ([*DYNAMIC, "--calibration", "entropy"], 2, "--int8 dynamic has none"),
         (["--onnx", "--precision", "int8", "--data", "{root}"], 2, "accepted: day, dusk, night"),
         (["--onnx", "--precision", "fp16", "--optimize"], 2, "casts to fp32"),
         (["--tensorrt", "--builder", "trt"], 2, "unknown builder 'trt'; accepted: tensorrt, "),

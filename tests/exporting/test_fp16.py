@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from models import images
+from models import STAGES, images, made_small
 from onnx import TensorProto
 from onnxscript import ir
 from small_exports import small_model
@@ -18,7 +18,7 @@ from edgeprune.exporting import ExportSettings, export, fp16
 from edgeprune.exporting.fp16 import beyond_half, to_half
 from edgeprune.exporting.observation import largest_values
 from edgeprune.exporting.onnx import metadata, trace, write
-from edgeprune.model import Model
+from edgeprune.model import DenseOptions, Model, create, random_model
 from edgeprune.onnx_runner import OnnxRunner
 
 HALF = ExportSettings(precisions=("fp16",))
@@ -141,3 +141,16 @@ def test_a_file_of_the_newest_operators(tmp_path: Path) -> None:
     assert file.parity is not None
     (attention, *_) = [n for n in onnx.load(file.path).graph.node if n.op_type == "Attention"]
     assert {a.name: a.i for a in attention.attribute}["softmax_precision"] == TensorProto.FLOAT
+
+
+def test_a_query_of_zeros_is_not_divided_by_zero(tmp_path: Path) -> None:
+    """SwinV2 normalises queries and keys; fp16 would round the least norm, 1e-12, to nothing."""
+    with made_small({**STAGES, "depths": (1, 1)}, 1):
+        options = DenseOptions(num_classes=3, img_size=36, pretrained=False)
+        model = random_model(create("swinv2_tiny_window8_256", options).record)
+    qkv = model.module.get_submodule("layers.0.blocks.0.attn.qkv")
+    with torch.no_grad():
+        qkv.weight.zero_()
+        qkv.bias.zero_()
+    (file,) = export(model, tmp_path / "out", HALF).files
+    assert file.parity is not None

@@ -18,7 +18,15 @@ from edgeprune.exporting.model_card import model_card
 from edgeprune.loading import load_model
 from edgeprune.model import DenseOptions, Model, create
 from edgeprune.onnx_runner import OnnxRunner
-from edgeprune.schema import BaseWeights, DataFacts, Made, SplitFacts
+from edgeprune.schema import (
+    BaseWeights,
+    DataFacts,
+    DomainParity,
+    ExportedFile,
+    Made,
+    Parity,
+    SplitFacts,
+)
 from edgeprune.training import evaluate
 
 
@@ -56,6 +64,46 @@ def test_the_folder_is_an_artifact_with_onnx_files_and_a_card(
         assert f"| {domain} |" in card
         assert f"{accuracy.accuracy:.1f} %" in card
     assert sorted(path.name for path in tmp_path.iterdir()) == ["half-vit"]
+
+
+def test_what_was_scored_only_at_the_export_is_in_the_card(scored: Model) -> None:
+    record = scored.record.model_copy(update={"dg": None})
+    assert "It was not scored on any data." in model_card(record, [], "name")
+
+    def domain(pytorch: float) -> DomainParity:
+        return DomainParity(
+            accuracy=1.0,
+            pytorch=pytorch,
+            drop_ci95=(0.0, 0.0),
+            n=40,
+            top1_agreement=100.0,
+            max_abs=0.0,
+            mean_abs=0.0,
+        )
+
+    parity = Parity(
+        max_abs=0.0,
+        mean_abs=0.0,
+        top1_agreement=100.0,
+        n=8,
+        inputs=["random"],
+        domains={"day": domain(81.25), "night": domain(62.5)},
+        target="night",
+    )
+    file = ExportedFile(
+        path="onnx/model.onnx",
+        format="onnx",
+        precision="fp32",
+        opset=18,
+        bytes=1,
+        sha256="",
+        parity=parity,
+        verified="parity",
+    )
+    card = model_card(record, [file], "name")
+    assert "not scored on any data" not in card
+    assert "| night | held out | 62.5 % | 40 |" in card
+    assert card.index("| night |") < card.index("| day | source (validation images) | 81.2 % |")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -13,12 +14,13 @@ from small_exports import fit_classifier, small_model, toy_labelled, with_outlie
 
 from edgeprune.benchmarking.runtimes.base import Job
 from edgeprune.benchmarking.runtimes.onnxruntime import load
-from edgeprune.errors import CheckError, UsageError
+from edgeprune.errors import CheckError, DiskFullError, UsageError
 from edgeprune.exporting import ExportSettings, Int8Settings, Labelled, export
 from edgeprune.exporting.accuracy import Answers, complaints
 from edgeprune.exporting.onnx import trace
 from edgeprune.exporting.quantisation import fewest
 from edgeprune.model import Model
+from edgeprune.pruning import PruneSettings, prune
 from edgeprune.schema import DomainParity
 from edgeprune.training import evaluate, open_onnx
 
@@ -129,6 +131,18 @@ def test_the_optimised_graph_is_proved_and_keeps_its_metadata(
     ]
 
 
+def test_pruned_heads_survive_the_optimiser(tmp_path: Path) -> None:
+    model = prune(small_model(), PruneSettings(ratio=0.5, metric="random")).model
+    widths = {(width.dim, width.width) for width in model.record.widths}
+    embed = next(width for dim, width in widths if dim == "embed")
+    assert any(dim == "heads" and width * 64 != embed for dim, width in widths)
+    (file,) = export(model, tmp_path / "out", ExportSettings(optimize=True)).files
+    assert file.parity is not None
+    assert file.parity.max_abs <= 1e-4
+    operators = {node.op_type for node in onnx.load(file.path).graph.node}
+    assert "FusedMatMul" in operators
+
+
 @pytest.mark.parametrize("optimize", [False, True])
 def test_large_weights_go_beside_the_file(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimize: bool
@@ -141,6 +155,19 @@ def test_large_weights_go_beside_the_file(
     assert Path(file.external.path) == tmp_path / "out/model.onnx.data"
     assert file.external.bytes == Path(file.external.path).stat().st_size > 1_000_000 > file.bytes
     assert file.parity is not None
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_disk_without_room_for_the_optimised_form_is_named(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outside: bool
+) -> None:
+    if outside:
+        monkeypatch.setattr("edgeprune.exporting.onnx.SINGLE_FILE_LIMIT_BYTES", 1_000_000)
+    room = SimpleNamespace(free=1_000_000)
+    monkeypatch.setattr("edgeprune.exporting.optimise.shutil.disk_usage", lambda _: room)
+    with pytest.raises(DiskFullError, match=r"no space left .* optimised form of 'model\.onnx'"):
+        export(model, tmp_path / "out", _settings(optimize=True))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_loses_accuracy_is_not_kept(
