@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import exp, inf, log
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.record import machine
 from edgeprune.benchmarking.rounds import measure
-from edgeprune.benchmarking.runtimes.base import Loaded
+from edgeprune.benchmarking.runtimes.base import Loaded, Profile
 from edgeprune.benchmarking.stats import Samples
 from edgeprune.benchmarking.stopping import StopRule
 from edgeprune.benchmarking.workers import Peaks, Round
@@ -134,6 +135,9 @@ class SimulatedWorker:
 
     def peaks(self) -> Peaks:
         return Peaks(None, None)
+
+    def profile(self, scratch: Path) -> Profile:
+        return Profile([], 0, 0.0)
 
 
 @dataclass(frozen=True)

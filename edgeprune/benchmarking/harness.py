@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from edgeprune.benchmarking import context, results, runtimes, scenarios
@@ -13,6 +14,7 @@ from edgeprune.benchmarking.candidates import Candidate, find, loadable
 from edgeprune.benchmarking.conditions import Watch
 from edgeprune.benchmarking.energy import metered
 from edgeprune.benchmarking.groups import Setup
+from edgeprune.benchmarking.layers import by_layer
 from edgeprune.benchmarking.scenarios.base import Options, Outcome
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
@@ -42,6 +44,7 @@ def bench(
     period_s: float | None = None,
     duration_s: float | None = None,
     images: Path | None = None,
+    per_layer: bool = False,
     seed: int = 0,
     dense: DenseOptions | None = None,
     progress: Progress = SILENT,
@@ -71,6 +74,8 @@ def bench(
         period_s: seconds from one request to the next.
         duration_s: seconds of load.
         images: a folder; what becomes of its images before a model sees them is timed too.
+        per_layer: whether models are run once more afterwards, with the runtime's profiler on, to
+            tell what each layer takes.
         seed: of the inputs, the order in the rounds and the intervals.
         dense: how timm models are made; None means with random weights.
         progress: where to show how far it is.
@@ -89,6 +94,8 @@ def bench(
     if baseline is not None and not scene.COMPARES:
         raise UsageError(f"--baseline is not for --scenario {scenario}: models do not take turns")
     target = resolve_device(device)
+    if per_layer:
+        _check_profiling(runtime, target)
     threads = check_settings(batches, threads)
     rule = StopRule.of(min_time_s, max_time_s, precision_target)
     wanted = gather(candidates, baseline, dense)
@@ -114,6 +121,8 @@ def bench(
         )
         outcome = scene.measure(setup, options)
         environment["during"] = watch.facts()
+        if per_layer:
+            _add_layers(outcome, start, progress)
     if pictures:
         _add_preprocessing(outcome, pictures)
     return results.summarise(
@@ -145,6 +154,23 @@ def gather(
     if baseline is not None:
         wanted = _with_baseline(_candidate(baseline, dense), wanted)
     return wanted
+
+
+def _check_profiling(runtime: str, target: str) -> None:
+    runtimes.get_profiling(runtime)
+    if target != "cpu":
+        raise UsageError(f"--per-layer is not for device {target!r}; accepted: cpu")
+
+
+def _add_layers(outcome: Outcome, start: WorkerFactory, progress: Progress) -> None:
+    """Profile every model at every batch size, each in a process of its own."""
+    with TemporaryDirectory(prefix="edgeprune-profile-") as scratch:
+        for index, entry in enumerate(outcome.measured):
+            progress.say(f"profiling {entry.source.label}, batch {entry.job.batch}")
+            with start(entry.job) as worker:
+                profile = worker.profile(Path(scratch))
+            layers = by_layer(Path(entry.job.source), profile)
+            outcome.measured[index] = dataclasses.replace(entry, profile=layers)
 
 
 def _images(folder: Path) -> list[Path]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from edgeprune.errors import one_of
+from edgeprune.benchmarking.runtimes.base import Profiling
+from edgeprune.errors import UsageError, one_of
 from edgeprune.registries import module_names
 
 if TYPE_CHECKING:
@@ -34,3 +35,16 @@ def get(name: str) -> RuntimeModule:
     """
     module = check(name).replace("-", "_")
     return cast("RuntimeModule", import_module(f"{__name__}.{module}"))
+
+
+def get_profiling(name: str) -> Profiling:
+    """Return the module of a runtime that has a profiler.
+
+    Raises:
+        UsageError: if the runtime has none.
+    """
+    module = get(name)
+    if isinstance(module, Profiling):
+        return module
+    able = [other for other in names() if isinstance(get(other), Profiling)]
+    raise UsageError(f"--per-layer is not for runtime {name!r}; accepted: {', '.join(able)}")

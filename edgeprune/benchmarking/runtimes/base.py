@@ -7,12 +7,16 @@ process that plans a bench can read the other two:
   timm name);
 - ``PACKAGES``: the distributions whose versions stand beside its results;
 - ``load(job)``: load the model of a job on its device, and return a :class:`Session`.
+
+One that can tell how long each operator of a call takes has ``profiled`` too, see
+:class:`Profiling`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -56,6 +60,35 @@ class Loaded:
     preprocess: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class Operator:
+    """One operator of a call.
+
+    Attributes:
+        name: of the node, as the runtime's optimised graph calls it.
+        kind: such as ``Gemm``.
+        ms: its time in a call.
+        written_bytes: size of its outputs.
+    """
+
+    name: str
+    kind: str
+    ms: float
+    written_bytes: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The operators of a call in the order in which they ran, and how many calls were profiled.
+
+    ``call_ms`` is a whole call while it is profiled.
+    """
+
+    operators: Sequence[Operator]
+    calls: int
+    call_ms: float
+
+
 class Session(Protocol):
     """A loaded model with its input in place."""
 
@@ -90,4 +123,25 @@ class RuntimeModule(Protocol):
 
     def load(self, job: Job) -> Session:
         """Load the model of ``job``. Raises ModelError, UsageError, UnavailableError."""
+        ...
+
+
+class ProfiledSession(Protocol):
+    """A loaded model whose runtime notes what every operator takes."""
+
+    def run(self) -> None:
+        """Run one batch."""
+        ...
+
+    def read(self, skip: int) -> Profile:
+        """End profiling, and return what was noted but for the first ``skip`` calls."""
+        ...
+
+
+@runtime_checkable
+class Profiling(Protocol):
+    """A module in this package whose runtime has a profiler."""
+
+    def profiled(self, job: Job, scratch: Path) -> ProfiledSession:
+        """Load the model of ``job`` on the CPU; profiles may be written to ``scratch``."""
         ...
