@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ast
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,9 @@ def read_layers(path: Path) -> FileLayers:
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].HasField("t"):
             stored[node.output[0]] = node.attribute[0].t
-    layers = _spread(graph.node, layer_names([_path(node, stored) for node in graph.node]))
+    readers = Counter(name for node in graph.node for name in set(node.input))
+    own = {name for name in stored if readers[name] == 1}
+    layers = _spread(graph.node, layer_names([_path(node, own) for node in graph.node]))
     read: dict[str, dict[str, int]] = defaultdict(dict)
     for node, layer in zip(graph.node, layers, strict=True):
         for name in node.input:
@@ -137,14 +140,20 @@ def _carried(values: Iterable[str | None]) -> list[str | None]:
     return found
 
 
-def _path(node: Any, stored: Mapping[str, Any]) -> str | None:
-    """Return the module that a node belongs to, None if the file does not say."""
+def _path(node: Any, own: set[str]) -> str | None:
+    """Return the module that a node belongs to, None if the file does not say.
+
+    Of stored tensors only those tell it that no other node reads: equal ones are stored once.
+    """
     noted = {entry.key: entry.value for entry in node.metadata_props}.get(SCOPES)
     if noted is not None:
         return _scope_path(noted)
-    if "/" in node.name:
-        return _name_path(node.name)
-    return next((name.rpartition(".")[0] for name in _weights(node, stored) if "." in name), None)
+    named = _name_path(node.name)
+    if named is not None:
+        return named
+    return next(
+        (name.rpartition(".")[0] for name in node.input if name in own and "." in name), None
+    )
 
 
 def _scope_path(noted: str) -> str | None:
@@ -158,19 +167,17 @@ def _scope_path(noted: str) -> str | None:
     return str(scopes[-2])
 
 
-def _name_path(name: str) -> str:
-    """Return the modules in a name such as ``/blocks/blocks.0/attn/MatMul``."""
-    words = [word for word in name.split("/")[:-1] if word]
-    kept = [
-        word
-        for word, following in zip(words, [*words[1:], ""], strict=True)
-        if not following.startswith(f"{word}.")
-    ]
-    return ".".join(kept)
+def _name_path(name: str) -> str | None:
+    """Return the modules in a name such as ``/blocks/blocks.0/attn/MatMul``, None without any.
 
-
-def _weights(node: Any, stored: Mapping[str, Any]) -> Iterator[str]:
-    return (name for name in node.input if name in stored and len(stored[name].dims) > 1)
+    ONNX Runtime, which optimised the file before, appends what it did: ``Add_7/SomeFusion/``.
+    """
+    words = [word for word in name.split("/") if word and not word.endswith("Fusion")]
+    if len(words) < 2 and not name.startswith("/"):
+        return None
+    modules = words[:-1]
+    repeated = [after.startswith(f"{word}.") for word, after in pairwise(modules)]
+    return ".".join(compress(modules, [*(not again for again in repeated), True]))
 
 
 def _spread(nodes: Sequence[Any], layers: Sequence[str | None]) -> list[str]:

@@ -97,21 +97,32 @@ def test_nodes_belong_to_the_modules_that_the_exporter_noted(tmp_path: Path) -> 
 
 def test_other_files_tell_it_by_names_of_nodes_or_weights(tmp_path: Path) -> None:
     nodes = [
-        _node("Add", "/blocks/blocks.0/attn/Add", "images w", "a"),
-        _node("Add", "/blocks/blocks.0/attn/qkv/Add", "a w", "b"),
-        _node("Mul", "Mul_7", "b blocks.1.mlp.fc.weight", "c"),
-        _node("Mul", "Mul_8", "c w", "d"),
-        _node("Mul", "Mul_9", "d blocks.1.ls.gamma", "e", ["not", "a network's"]),
-        _node("Add", "Add_10", "d c", "f", None),
-        _node("Add", "", "f images", "g"),
+        _node("Add", "/Add", "images w", "a"),
+        _node("Add", "/blocks/blocks.0/attn/Add", "a w", "b"),
+        _node("Add", "/blocks/blocks.0/attn/qkv/Add", "b w", "c"),
+        _node("Mul", "Mul_7", "c blocks.1.mlp.fc.weight", "d"),
+        _node("Mul", "Mul_8/SomeFusion/", "d w", "e"),
+        _node("Mul", "Mul_9", "e blocks.9.tied", "f", ["not", "a network's"]),
+        _node("Add", "Add_10", "f blocks.9.tied", "g"),
+        _node("Add", "", "g d", "h"),
+        _node("Add", "/head/Add", "h w", "i"),
+        _node("Add", "/head/Last", "i d", "j"),
     ]
-    nodes[4].metadata_props[0].value = "[no list"
-    path = _write(tmp_path / "net.onnx", nodes, w=(2,), blocks__1__mlp__fc__weight=(2, 2))
-    found = read_layers(path)
-    assert found.of_node["/blocks/blocks.0/attn/Add"] == "blocks.0.attn"
-    assert found.of_node["Mul_7"] == "blocks.1.mlp"
-    assert found.of_node["Mul_8"] == "blocks.1.mlp"  # of its only writer
-    assert "" not in found.of_node
+    nodes[5].metadata_props[0].value = "[no list"
+    weights = {"w": (2,), "blocks__1__mlp__fc__weight": (2, 2), "blocks__9__tied": (2,)}
+    found = read_layers(_write(tmp_path / "net.onnx", nodes, **weights))
+    assert found.of_node == {
+        "/Add": "embedding",
+        "/blocks/blocks.0/attn/Add": "blocks.0.attn",
+        "/blocks/blocks.0/attn/qkv/Add": "blocks.0.attn",
+        "Mul_7": "blocks.1.mlp",
+        "Mul_8/SomeFusion/": "head",  # as all that reads what it writes
+        "Mul_9": "head",
+        "Add_10": "head",
+        "/head/Add": "head",
+        "/head/Last": "head",
+    }
+    assert found.parameter_bytes["head"] == 8 + 8
 
 
 def test_what_the_runtime_renamed_belongs_to_what_runs_around_it() -> None:
