@@ -41,13 +41,13 @@ def read_bench(path: Path) -> BenchResult:
 
 
 def _layer_times(row: Measurement) -> dict[str, float]:
-    """Return what layers take; an estimate may give a single one nothing."""
+    """Return what all layers take, and what a single one takes if it is less than nothing."""
+    measured = row.per_layer.layers if row.per_layer else []
     found = {}
-    for index, layer in enumerate(row.per_layer.layers if row.per_layer else []):
-        found[f"per_layer.layers.{index}.latency_ms"] = layer.latency_ms
-        found[f"per_layer.layers.{index}.share"] = layer.share
-    if row.layers:
-        found["layers.latency_ms"] = sum(layer.latency_ms for layer in row.layers)
+    for where, layers in (("per_layer.layers", measured), ("layers", row.layers or [])):
+        times = [layer.latency_ms for layer in layers]
+        if times:
+            found[where] = min([sum(times), *(time for time in times if time < 0)])
     return found
 
 

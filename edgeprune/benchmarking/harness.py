@@ -170,7 +170,7 @@ def _add_layers(outcome: Outcome, start: WorkerFactory, progress: Progress) -> N
             with start(entry.job) as worker:
                 profile = worker.profile(Path(scratch))
             layers = by_layer(Path(entry.job.source), profile)
-            outcome.measured[index] = dataclasses.replace(entry, profile=layers)
+            outcome.measured[index] = dataclasses.replace(entry, layers=layers)
 
 
 def _images(folder: Path) -> list[Path]:

@@ -42,11 +42,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """The layers of a call in the network's order; ``call_ms`` is the whole call, profiled."""
+    """The layers of a call in the network's order, and the profile that they come from."""
 
     layers: Sequence[Layer]
-    calls: int
-    call_ms: float
+    profile: Profile
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def by_layer(path: Path, profile: Profile) -> LayerProfile:
         for name in order
         if ran[name]
     ]
-    return LayerProfile(layers, profile.calls, profile.call_ms)
+    return LayerProfile(layers, profile)
 
 
 def operator_layers(names: Sequence[str], of_node: Mapping[str, str]) -> list[str]:

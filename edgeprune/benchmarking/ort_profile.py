@@ -19,6 +19,8 @@ V = TypeVar("V")
 
 US_PER_MS = 1e3
 SUFFIX = "_kernel_time"
+# They move nothing, or need not: what the cheapest of them takes is what noting an operator costs.
+VIEWS = ("Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ def mean_call_ms(calls: Sequence[Call]) -> float:
 def read_operators(events: Sequence[dict[str, Any]], *, skip: int) -> Profile:
     """Return the operators of a call, each with the mean time of the faster half of its runs.
 
+    Noting an operator takes some microseconds, as long as a small one runs. They are taken off.
+
     Raises:
         ValueError: if no call is left after ``skip``.
     """
@@ -77,16 +81,28 @@ def read_operators(events: Sequence[dict[str, Any]], *, skip: int) -> Profile:
     for call in calls:
         for event in call.operators:
             found[event["name"], event["args"]["node_index"]].append(event)
-    operators = [_operator(name, runs, len(calls)) for (name, _), runs in found.items()]
-    return Profile(operators, len(calls), mean_call_ms(faster_half(calls)))
-
-
-def _operator(name: str, runs: Sequence[Mapping[str, Any]], calls: int) -> Operator:
-    """Sum an operator up; in a loop it runs several times in a call."""
-    one_us = float(np.mean(faster_half(sorted(map(duration_us, runs)))))
-    return Operator(
-        name=name.removesuffix(SUFFIX),
-        kind=runs[0]["args"]["op_name"],
-        ms=one_us * len(runs) / calls / US_PER_MS,
-        written_bytes=sum(int(run["args"]["output_size"]) for run in runs) // calls,
+    one_us = [_mean_us(runs) for runs in found.values()]
+    kinds = [str(runs[0]["args"]["op_name"]) for runs in found.values()]
+    noting_us = min(
+        (us for us, kind in zip(one_us, kinds, strict=True) if kind in VIEWS), default=None
     )
+    operators = [
+        Operator(
+            name=name.removesuffix(SUFFIX),
+            kind=kind,
+            # in a loop it runs several times in a call
+            ms=max(us - (noting_us or 0.0), 0.0) * len(runs) / len(calls) / US_PER_MS,
+            written_bytes=sum(int(run["args"]["output_size"]) for run in runs) // len(calls),
+        )
+        for ((name, _), runs), us, kind in zip(found.items(), one_us, kinds, strict=True)
+    ]
+    return Profile(
+        operators,
+        calls=len(calls),
+        call_ms=mean_call_ms(faster_half(calls)),
+        noting_ms=noting_us / US_PER_MS if noting_us is not None else None,
+    )
+
+
+def _mean_us(runs: Sequence[Mapping[str, Any]]) -> float:
+    return float(np.mean(faster_half(sorted(map(duration_us, runs)))))

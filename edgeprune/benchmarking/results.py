@@ -52,7 +52,7 @@ class Measured:
     window_s: float | None = None
     transfers: Transfers | None = None
     preprocessing: PreprocessingTimes | None = None
-    profile: LayerProfile | None = None
+    layers: LayerProfile | None = None
 
     @property
     def throughput_ips(self) -> float:
@@ -137,18 +137,18 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
         waiting_share=entry.recording.waiting_share,
         fingerprint=loaded.fingerprint,
         raw=pack(entry.recording.rounds),
-        per_layer=_per_layer(entry.profile, times.p50, entry.energy_mj),
+        per_layer=_per_layer(entry.layers, times.p50, entry.energy_mj),
     )
 
 
 def _per_layer(
-    profile: LayerProfile | None, p50_ms: float, energy_mj: float | None
+    found: LayerProfile | None, p50_ms: float, energy_mj: float | None
 ) -> PerLayer | None:
     """Share a call, and its energy, out by the time that the layers took while it was profiled."""
-    if profile is None:
+    total = sum(layer.ms for layer in found.layers) if found else 0.0
+    if found is None or not total:
         return None
-    total = sum(layer.ms for layer in profile.layers)
-    shares = [layer.ms / total for layer in profile.layers]
+    shares = [layer.ms / total for layer in found.layers]
     layers = [
         MeasuredLayer(
             name=layer.name,
@@ -159,10 +159,14 @@ def _per_layer(
             activation_bytes=layer.activation_bytes,
             energy_by_time_mj=share * energy_mj if energy_mj is not None else None,
         )
-        for layer, share in zip(profile.layers, shares, strict=True)
+        for layer, share in zip(found.layers, shares, strict=True)
     ]
     return PerLayer(
-        calls=profile.calls, profiled_call_ms=profile.call_ms, operators_ms=total, layers=layers
+        calls=found.profile.calls,
+        profiled_call_ms=found.profile.call_ms,
+        operators_ms=total,
+        noting_ms=found.profile.noting_ms,
+        layers=layers,
     )
 
 

@@ -160,7 +160,7 @@ class SubprocessWorker:
         """
         reply = self._ask("profile", job=dataclasses.asdict(self._job), scratch=str(scratch))
         operators = [Operator(**fields) for fields in reply["operators"]]
-        return Profile(operators, reply["calls"], reply["call_ms"])
+        return Profile(**{**reply, "operators": operators})
 
     def _ask(self, request: str, **fields: Any) -> dict[str, Any]:
         stdin = self._pipe(self._process.stdin)

@@ -76,12 +76,14 @@ class PerLayer(Facts):
     """The layers of a call in the network's order, from ``calls`` that the runtime profiled.
 
     They ran after all others were timed. ``profiled_call_ms`` is one of them, ``operators_ms`` the
-    part of it that was spent in operators.
+    part of it that was spent in operators, less what noting each cost (``noting_ms``, null where it
+    is not known and nothing was taken off).
     """
 
     calls: int
     profiled_call_ms: float
     operators_ms: float
+    noting_ms: float | None
     layers: list[MeasuredLayer]
 
 

@@ -146,16 +146,27 @@ def test_an_operator_takes_the_mean_of_the_faster_half_of_its_runs() -> None:
             _event("model_run", start, 2 * gemm, "Session"),
             _event("g_kernel_time", start + 1, gemm, op_name="Gemm"),
             _event("g_fence_before", start + 1, 999),
-            *(_event("loop_kernel_time", start + 2, 3, node_index="1") for _ in range(2)),
+            *(_event("loop_kernel_time", start + 2, 5, node_index="1") for _ in range(2)),
+            _event("view_kernel_time", start + 3, 2, op_name="Reshape", node_index="2"),
+            _event("copy_kernel_time", start + 4, 4, op_name="Reshape", node_index="3"),
         ]
     profile = read_operators(events, skip=1)
-    gemm, loop = profile.operators
+    gemm, loop, view, copy = profile.operators
     assert (gemm.name, gemm.kind, gemm.written_bytes) == ("g", "Gemm", 8)
-    assert gemm.ms == pytest.approx(0.0125)  # of 10, 14 and 700, each half a microsecond longer
-    assert (loop.ms, loop.written_bytes) == (pytest.approx(0.007), 16)
+    # The cheapest view tells what noting costs. Of 10, 14 and 700 the faster half is 12.
+    assert profile.noting_ms == pytest.approx(0.0025)
+    assert gemm.ms == pytest.approx(0.010)
+    assert (loop.ms, loop.written_bytes) == (pytest.approx(0.006), 16)
+    assert (view.ms, copy.ms) == (0.0, pytest.approx(0.002))
     assert (profile.calls, profile.call_ms) == (3, pytest.approx(0.024))
     with pytest.raises(ValueError, match="4 calls"):
         read_operators(events, skip=4)
+
+
+def test_without_a_view_nothing_is_taken_off() -> None:
+    events = [_event("model_run", 1, 9, "Session"), _event("g_kernel_time", 2, 7, op_name="Gemm")]
+    profile = read_operators(events, skip=0)
+    assert (profile.noting_ms, profile.operators[0].ms) == (None, pytest.approx(0.0075))
 
 
 def test_a_call_is_shared_out_by_time_and_nothing_is_profiled_before_all_is_measured(

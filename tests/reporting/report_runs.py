@@ -153,7 +153,9 @@ def per_layer(times: Sequence[float], energy: float | None = None) -> PerLayer:
         )
         for name, time in zip(LAYERS, times, strict=False)
     ]
-    return PerLayer(calls=9, profiled_call_ms=1.2 * total, operators_ms=total, layers=layers)
+    return PerLayer(
+        calls=9, profiled_call_ms=1.2 * total, operators_ms=total, noting_ms=0.002, layers=layers
+    )
 
 
 def comparison(model: str, baseline: str, speedup: float, **changes: Any) -> Comparison:

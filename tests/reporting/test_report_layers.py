@@ -99,8 +99,24 @@ def test_a_report_without_layers_says_nothing_of_them(tmp_path: Path) -> None:
     assert "Time by layer" not in (tmp_path / "r.html").read_text()
 
 
-def test_a_layer_that_takes_no_time_is_damage(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [(1.0, -0.1), (-1.0, -1.0)])
+def test_a_layer_that_takes_less_than_nothing_is_damage(
+    tmp_path: Path, times: tuple[float, ...]
+) -> None:
+    for index, changes in enumerate(
+        (
+            {"per_layer": runs.per_layer(times)},
+            {"layers": [estimated("head", time) for time in times], "estimated": True},
+        )
+    ):
+        rows = [runs.measurement("a", 1.0, **changes)]
+        path = runs.write_bench(tmp_path / f"{index}.json", runs.bench(rows, []))
+        with pytest.raises(ResultError, match=r"layers is -.*must be above 0"):
+            collect([path])
+
+
+def test_a_layer_may_take_nothing(tmp_path: Path) -> None:
     rows = [runs.measurement("a", 1.0, per_layer=runs.per_layer((1.0, 0.0)))]
     path = runs.write_bench(tmp_path / "bench.json", runs.bench(rows, []))
-    with pytest.raises(ResultError, match=r"per_layer\.layers\.1\.latency_ms is 0"):
-        collect([path])
+    (found,) = build(collect([path]), title="t").layers
+    assert [layer.share for layer in found.layers] == [1.0, 0.0]

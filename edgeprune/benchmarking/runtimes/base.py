@@ -67,7 +67,7 @@ class Operator:
     Attributes:
         name: of the node, as the runtime's optimised graph calls it.
         kind: such as ``Gemm``.
-        ms: its time in a call.
+        ms: its time in a call, without what noting it cost.
         written_bytes: size of its outputs.
     """
 
@@ -81,12 +81,14 @@ class Operator:
 class Profile:
     """The operators of a call in the order in which they ran, and how many calls were profiled.
 
-    ``call_ms`` is a whole call while it is profiled.
+    ``call_ms`` is a whole call while it is profiled; ``noting_ms``, what noting one operator cost,
+    was taken off each, and is None where no operator tells it.
     """
 
     operators: Sequence[Operator]
     calls: int
     call_ms: float
+    noting_ms: float | None = None
 
 
 class Session(Protocol):
