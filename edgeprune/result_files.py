@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeprune.errors import EdgepruneError, ResultError
-from edgeprune.schema import BenchResult, Document, read_document
+from edgeprune.schema import BenchResult, Document, Measurement, read_document
 
 D = TypeVar("D", bound=Document)
 
@@ -31,12 +31,24 @@ def read_bench(path: Path) -> BenchResult:
             **{f"latency_ms.{name}": value for name, value in row.latency_ms if name != "std"},
         }
         figures["latency_ms.ci95"] = min(row.latency_ms.ci95)
+        figures |= _layer_times(row)
         for name, value in figures.items():
             if value is not None:
                 check_positive(path, f"measurements.{index}.{name}", value, ResultError)
     for index, comparison in enumerate(result.comparisons):
         check_positive(path, f"comparisons.{index}.speedup", comparison.speedup, ResultError)
     return result
+
+
+def _layer_times(row: Measurement) -> dict[str, float]:
+    """Return what all layers take, and what a single one takes if it is less than nothing."""
+    measured = row.per_layer.layers if row.per_layer else []
+    found = {}
+    for where, layers in (("per_layer.layers", measured), ("layers", row.layers or [])):
+        times = [layer.latency_ms for layer in layers]
+        if times:
+            found[where] = min([sum(times), *(time for time in times if time < 0)])
+    return found
 
 
 def read_finite(path: Path, kind: type[D], error: type[EdgepruneError]) -> D:

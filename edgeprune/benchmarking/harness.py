@@ -6,13 +6,15 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, cast
 
 from edgeprune.benchmarking import choice, context, results, runtimes, scenarios
 from edgeprune.benchmarking.candidates import Candidate, find, loadable
 from edgeprune.benchmarking.conditions import Watch
 from edgeprune.benchmarking.energy import metered
 from edgeprune.benchmarking.groups import Setup
+from edgeprune.benchmarking.layers import by_layer
 from edgeprune.benchmarking.rounds import ORDINARY
 from edgeprune.benchmarking.scenarios.base import Options, Outcome
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
@@ -24,6 +26,7 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import BenchResult, PreprocessingTimes
 
 if TYPE_CHECKING:
+    from edgeprune.benchmarking.workers import ProfilingWorker
     from edgeprune.model import DenseOptions
 
 DEVICES = ("cpu", "cuda")
@@ -44,6 +47,7 @@ def bench(
     period_s: float | None = None,
     duration_s: float | None = None,
     images: Path | None = None,
+    per_layer: bool = False,
     seed: int = 0,
     dense: DenseOptions | None = None,
     progress: Progress = SILENT,
@@ -76,6 +80,8 @@ def bench(
         period_s: seconds from one request to the next.
         duration_s: seconds of load.
         images: a folder; what becomes of its images before a model sees them is timed too.
+        per_layer: whether models are run once more afterwards, with the runtime's profiler on, to
+            tell what each layer takes.
         seed: of the inputs, the order in the rounds and the intervals.
         dense: how timm models are made; None means with random weights.
         progress: where to show how far it is.
@@ -102,6 +108,8 @@ def bench(
     wanted = gather(candidates, baseline, dense)
     pictures = _images(images) if images is not None else []
     chosen = choice.choose(runtime, device)
+    if per_layer:
+        _check_profiling(chosen.runtime, target)
     module, program = runtimes.get(chosen.runtime), runtimes.program(chosen.runtime)
     if program is not None:
         one_of(scenario, f"scenario for --runtime {chosen.runtime}", program.SCENARIOS)
@@ -131,6 +139,8 @@ def bench(
         )
         outcome = scene.measure(setup, options)
         environment |= {"during": watch.facts(), **energy.seen()}
+        if per_layer:
+            _add_layers(outcome, setup.start, progress)
     if pictures:
         _add_preprocessing(outcome, pictures)
     return results.summarise(
@@ -162,6 +172,24 @@ def gather(
     if baseline is not None:
         wanted = _with_baseline(_candidate(baseline, dense), wanted)
     return wanted
+
+
+def _check_profiling(runtime: str, target: str) -> None:
+    runtimes.get_profiling(runtime)
+    if target != "cpu":
+        raise UsageError(f"--per-layer is not for device {target!r}; accepted: cpu")
+
+
+def _add_layers(outcome: Outcome, start: WorkerFactory, progress: Progress) -> None:
+    """Profile every model at every batch size, each in a process of its own."""
+    with TemporaryDirectory(prefix="edgeprune-profile-") as scratch:
+        for index, entry in enumerate(outcome.measured):
+            progress.say(f"profiling {entry.source.label}, batch {entry.job.batch}")
+            with start(entry.job) as worker:
+                # The runtime has a profiler: that was asked before anything was measured.
+                profile = cast("ProfilingWorker", worker).profile(Path(scratch))
+            layers = by_layer(Path(entry.job.source), profile)
+            outcome.measured[index] = dataclasses.replace(entry, layers=layers)
 
 
 def _images(folder: Path) -> list[Path]:

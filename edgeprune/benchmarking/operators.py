@@ -5,9 +5,7 @@ What pruning saves in arithmetic, it does not save in everything else that a cal
 
 from __future__ import annotations
 
-import bisect
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.benchmarking.ort_profile import (
+    US_PER_MS,
+    duration_us,
+    faster_half,
+    mean_call_ms,
+    read_calls,
+)
 from edgeprune.benchmarking.runtimes.base import Job
-from edgeprune.benchmarking.runtimes.onnxruntime import OnnxSession, session_options
-from edgeprune.benchmarking.worker import timed_calls, wait_until_idle
+from edgeprune.benchmarking.runtimes.onnxruntime import OnnxSession, cpu_session
+from edgeprune.benchmarking.worker import MAX_PROFILED_CALLS, timed_calls, wait_until_idle
 
 PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "FusedGemm")
 LINEAR, ATTENTION = "linear layers", "attention products"
@@ -39,10 +44,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 _KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
 
-# Rounds of ordinary calls and of profiled ones take turns. A profile grows by the call, so there
-# are not more than so many.
+# Rounds of ordinary calls and of profiled ones take turns.
 ROUNDS = 8
-MAX_CALLS = 300
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,12 @@ def break_down(
 
     job = Job(path.stem, "onnxruntime", str(path), "cpu", batch, threads, seed)
     with TemporaryDirectory(prefix="edgeprune-profile-") as scratch:
-        plain, profiled = _session(job, None), _session(job, Path(scratch) / "calls")
+        plain = cpu_session(onnxruntime, job)
+        profiled = cpu_session(onnxruntime, job, Path(scratch) / "calls")
         runs = [OnnxSession(onnxruntime, session, job).run for session in (plain, profiled)]
         warm_s = min(timed_calls(runs[0], seconds / ROUNDS)) / 1e9
         timed_calls(runs[1], 0)
-        window_s = min(seconds, MAX_CALLS * warm_s) / ROUNDS
+        window_s = min(seconds, MAX_PROFILED_CALLS * warm_s) / ROUNDS
         calls: list[int] = []
         for _ in range(ROUNDS):
             calls += timed_calls(runs[0], window_s)
@@ -112,28 +116,19 @@ def read_profile(events: Sequence[dict[str, Any]], *, skip: int) -> tuple[dict[s
     """Return milliseconds per kind of operator and per call, of the faster half of the calls.
 
     Args:
-        events: ONNX Runtime's profile of one session. Durations are whole microseconds, rounded
-            down, so every operator gets half of one more.
+        events: ONNX Runtime's profile of one session.
         skip: calls at the beginning that do not count.
 
     Raises:
         ValueError: if no call is left.
     """
-    calls = sorted((e["ts"], e["dur"]) for e in events if e["name"] == "model_run")
-    if len(calls) <= skip:
-        raise ValueError(f"a profile of {len(calls)} calls, of which {skip} do not count")
-    starts = [start for start, _ in calls]
-    spent: list[dict[str, float]] = [defaultdict(float) for _ in calls]
-    for event in events:
-        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
-            call = bisect.bisect_right(starts, event["ts"]) - 1
-            spent[call][_kind(event["args"])] += event["dur"] + 0.5
-    order = sorted(range(skip, len(calls)), key=lambda call: calls[call][1])
-    faster = order[: (len(order) + 1) // 2]
-    operators_ms = {
-        kind: float(np.mean([spent[call][kind] for call in faster])) / 1e3 for kind in KINDS
-    }
-    return operators_ms, float(np.mean([calls[call][1] for call in faster])) / 1e3
+    calls = faster_half(read_calls(events, skip=skip))
+    spent_us = dict.fromkeys(KINDS, 0.0)
+    for call in calls:
+        for event in call.operators:
+            spent_us[_kind(event["args"])] += duration_us(event)
+    operators_ms = {kind: us / len(calls) / US_PER_MS for kind, us in spent_us.items()}
+    return operators_ms, mean_call_ms(calls)
 
 
 def losses_ms(dense: Breakdown, pruned: Breakdown, macs_ratio: float) -> dict[str, float]:
@@ -143,16 +138,6 @@ def losses_ms(dense: Breakdown, pruned: Breakdown, macs_ratio: float) -> dict[st
     call minus the dense one over ``macs_ratio``.
     """
     return {kind: pruned.ms(kind) - dense.ms(kind) / macs_ratio for kind in (*KINDS, OUTSIDE)}
-
-
-def _session(job: Job, profile: Path | None) -> Any:
-    import onnxruntime
-
-    options = session_options(onnxruntime, job)
-    if profile is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
-    return onnxruntime.InferenceSession(job.source, options, providers=["CPUExecutionProvider"])
 
 
 def _kind(arguments: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeprune.benchmarking import conditions, context, stats
 from edgeprune.benchmarking.candidates import Source
+from edgeprune.benchmarking.layers import LayerProfile
 from edgeprune.benchmarking.raw import pack
 from edgeprune.benchmarking.rounds import NS_PER_MS, Recording
 from edgeprune.benchmarking.run_queue import STARVED_SHARE, starved
@@ -20,8 +21,10 @@ from edgeprune.schema import (
     BenchResult,
     Comparison,
     Latency,
+    MeasuredLayer,
     Measurement,
     Memory,
+    PerLayer,
     PreprocessingTimes,
     Sustained,
     TransferTimes,
@@ -49,6 +52,7 @@ class Measured:
     window_s: float | None = None
     transfers: Transfers | None = None
     preprocessing: PreprocessingTimes | None = None
+    layers: LayerProfile | None = None
 
     @property
     def throughput_ips(self) -> float:
@@ -133,6 +137,36 @@ def _measurement(entry: Measured, seed: int) -> Measurement:
         waiting_share=entry.recording.waiting_share,
         fingerprint=loaded.fingerprint,
         raw=pack(entry.recording.rounds),
+        per_layer=_per_layer(entry.layers, times.p50, entry.energy_mj),
+    )
+
+
+def _per_layer(
+    found: LayerProfile | None, p50_ms: float, energy_mj: float | None
+) -> PerLayer | None:
+    """Share a call, and its energy, out by the time that the layers took while it was profiled."""
+    total = sum(layer.ms for layer in found.layers) if found else 0.0
+    if found is None or not total:
+        return None
+    shares = [layer.ms / total for layer in found.layers]
+    layers = [
+        MeasuredLayer(
+            name=layer.name,
+            latency_ms=share * p50_ms,
+            share=share,
+            operators=layer.operators,
+            parameter_bytes=layer.parameter_bytes,
+            activation_bytes=layer.activation_bytes,
+            energy_by_time_mj=share * energy_mj if energy_mj is not None else None,
+        )
+        for layer, share in zip(found.layers, shares, strict=True)
+    ]
+    return PerLayer(
+        calls=found.profile.calls,
+        profiled_call_ms=found.profile.call_ms,
+        operators_ms=total,
+        noting_ms=found.profile.noting_ms,
+        layers=layers,
     )
 
 

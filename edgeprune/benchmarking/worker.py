@@ -2,7 +2,7 @@
 
 One JSON document per line, a request on stdin and a reply on stdout. Requests: ``load`` (a job),
 ``round`` (seconds of timed calls after seconds of calls that are not recorded), ``transfers`` (for
-seconds each) and ``memory``.
+seconds each), ``memory``, and ``profile`` (a job, which need not be loaded; a directory).
 The end of stdin ends the process. What libraries print goes to stderr.
 
 It imports its runtime and nothing else that is heavy, since its memory is part of the result.
@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 from edgeprune.benchmarking import energy, memory, run_queue, runtimes
@@ -31,6 +32,12 @@ from edgeprune.errors import EdgepruneError
 IDLE_POLL_S = 0.02
 IDLE_SHARE = 0.1
 IDLE_LIMIT_S = 3.0
+
+# Profiled calls: for so long, after some that do not count. A profile grows by the call, so
+# there are not more than so many.
+PROFILE_S = 1.0
+PROFILE_WARMUP_S = 0.1
+MAX_PROFILED_CALLS = 300
 
 
 def timed_calls(
@@ -101,6 +108,8 @@ def serve(requests: TextIO, replies: TextIO) -> None:
                 meter = energy.reader(job.energy)
                 session = _load(job)
                 reply: dict[str, Any] = dataclasses.asdict(session.loaded)
+            elif request["request"] == "profile":
+                reply = _profile(Job(**request["job"]), Path(request["scratch"]))
             elif session is None or job is None:
                 raise ValueError(f"{request['request']!r} before 'load'")
             elif request["request"] == "round":
@@ -172,6 +181,14 @@ def _transfers(session: Session, seconds: float) -> dict[str, Any]:
         "to_device_ns": timed_calls(to_device, seconds),
         "to_host_ns": timed_calls(to_host, seconds),
     }
+
+
+def _profile(job: Job, scratch: Path) -> dict[str, Any]:
+    """Run a model with its runtime's profiler on."""
+    session = runtimes.get_profiling(job.runtime).profiled(job, scratch)
+    first = timed_calls(session.run, PROFILE_WARMUP_S)
+    timed_calls(session.run, min(PROFILE_S, MAX_PROFILED_CALLS * min(first) / 1e9))
+    return dataclasses.asdict(session.read(skip=len(first)))
 
 
 def main() -> None:

@@ -11,12 +11,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
 
 from edgeprune import errors
 from edgeprune.benchmarking.energy.base import Reading
-from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.benchmarking.runtimes.base import Job, Loaded, Operator, Profile
 from edgeprune.environment import worker_environment
 
 EXIT_TIMEOUT_S = 5.0
@@ -76,6 +77,14 @@ class Worker(Protocol):
 
     def peaks(self) -> Peaks:
         """Return the peak memory so far."""
+        ...
+
+
+class ProfilingWorker(Worker, Protocol):
+    """One whose runtime has a profiler."""
+
+    def profile(self, scratch: Path) -> Profile:
+        """Run the model, which need not be loaded, with its runtime's profiler on."""
         ...
 
 
@@ -147,6 +156,17 @@ class SubprocessWorker:
         reply = self._ask("memory")
         return Peaks(reply["peak_rss_bytes"], reply["device_peak_bytes"])
 
+    def profile(self, scratch: Path) -> Profile:
+        """Run the model with its runtime's profiler on, which writes to ``scratch``.
+
+        Raises:
+            EdgepruneError: what the worker says is wrong with the model.
+            UnavailableError: if the worker dies.
+        """
+        reply = self._ask("profile", job=dataclasses.asdict(self._job), scratch=str(scratch))
+        operators = [Operator(**fields) for fields in reply["operators"]]
+        return Profile(**{**reply, "operators": operators})
+
     def _ask(self, request: str, **fields: Any) -> dict[str, Any]:
         stdin = self._pipe(self._process.stdin)
         try:
@@ -199,7 +219,9 @@ class RecordedWorker:
         energy: tuple[Reading, Reading] | None = None,
         dropped: int = 0,
         transfers: Transfers | None = None,
+        profile: Profile | None = None,
     ) -> None:
+        self._profile = profile or Profile([], 0, 0.0)
         self._transfers = transfers
         self._dropped = dropped
         self._energy = energy
@@ -249,3 +271,8 @@ class RecordedWorker:
         """Return the recorded peaks."""
         self.calls.append("peaks")
         return self._peaks
+
+    def profile(self, scratch: Path) -> Profile:
+        """Return the recorded profile."""
+        self.calls.append("profile")
+        return self._profile

@@ -125,6 +125,14 @@ def bench(
             metavar="DIR", help="Also time decoding, resizing and normalising of these images."
         ),
     ] = None,
+    per_layer: Annotated[
+        bool,
+        typer.Option(
+            "--per-layer",
+            help="Also profile each model once it is measured, and tell what every layer takes"
+            " (onnxruntime, CPU).",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Also write the JSON document here."),
@@ -155,6 +163,8 @@ def bench(
             {"period": period, "duration": duration, "images": images, "max-time": max_time},
             "is for measurements; an estimate is of one call",
         )
+        if per_layer:
+            raise UsageError("--per-layer is for measurements; an estimate always has its layers")
     else:
         from edgeprune.benchmarking import runtimes
         from edgeprune.benchmarking.choice import takes_engines
@@ -165,7 +175,12 @@ def bench(
             raise UsageError("an engine has the precision that it was built for: no --precision")
         if host is not None:
             _refuse(
-                {"period": period, "duration": duration, "images": images},
+                {
+                    "period": period,
+                    "duration": duration,
+                    "images": images,
+                    "per-layer": per_layer or None,
+                },
                 "is for what is measured here, not with --host",
             )
             if scenario != SCENARIO:
@@ -230,6 +245,7 @@ def bench(
                 period_s=period / 1000 if period is not None else None,
                 duration_s=duration,
                 images=images,
+                per_layer=per_layer,
                 seed=seed,
                 # A bar that redraws by itself would compete with what is measured.
                 progress=TerminalProgress(live=False),

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgeprune.figures import significant
+from edgeprune.layer_names import by_kind
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from edgeprune.schema import BenchResult, PreprocessingTimes
+    from edgeprune.schema import BenchResult, PerLayer, PreprocessingTimes
 
+# So many kinds of layers have room in a line.
+KINDS = 4
 ENDINGS = {
     "saturated": "larger batches gain nothing",
     "largest_batch": "still growing at the largest batch that was tried",
@@ -50,10 +53,19 @@ def bench_lines(result: BenchResult) -> Iterator[str]:
                 f"{where}: copying takes {significant(row.transfer_ms.to_device)} ms to the device,"
                 f" {significant(row.transfer_ms.to_host)} ms back, beside the latency"
             )
+        if row.per_layer is not None:
+            yield f"{where}: {_by_kind(row.per_layer)}"
     prepared = {row.model: row.preprocessing_ms for row in result.measurements}
     for model, times in prepared.items():
         if times is not None:
             yield f"{model}: {_preprocessing(times)}"
+
+
+def _by_kind(found: PerLayer) -> str:
+    shares = by_kind((layer.name, layer.share) for layer in found.layers)
+    most = sorted(shares, key=lambda kind: shares[kind], reverse=True)[:KINDS]
+    named = ", ".join(f"{kind} {shares[kind]:.1%}" for kind in most)
+    return f"most time in {named} (-o FILE keeps all {len(found.layers)} layers)"
 
 
 def _preprocessing(found: PreprocessingTimes) -> str:

@@ -115,6 +115,33 @@ class ReportRow(Facts):
     speedup_estimated: bool | None = None
 
 
+class LayerTime(Facts):
+    """What one layer takes of a call; what an estimate, or a measurement, does not tell is null.
+
+    ``share`` is of the time of all layers. ``energy_by_time_mj`` is the image's energy shared out
+    by time, not measured.
+    """
+
+    name: str
+    latency_ms: float
+    share: float
+    operators: int | None = None
+    parameter_bytes: int | None = None
+    activation_bytes: int | None = None
+    energy_by_time_mj: float | None = None
+    macs: int | None = None
+
+
+class ModelLayers(Facts):
+    """The layers of one measurement or estimate, in the network's order."""
+
+    label: str
+    setting: str
+    estimated: bool
+    latency_p50_ms: float
+    layers: list[LayerTime]
+
+
 class BenchFacts(Facts):
     """Where one bench result comes from and what it was measured on."""
 
@@ -152,5 +179,6 @@ class ReportData(Document):
     choices: list[Choice]
     rows: list[ReportRow]
     models: list[ReportModel]
+    layers: list[ModelLayers]
     benches: list[BenchFacts]
     versions: dict[str, str]

@@ -8,6 +8,7 @@ from functools import partial
 
 from edgeprune.reporting import wording
 from edgeprune.reporting.document import LayerWidth, ReportData, ReportModel, ReportRow
+from edgeprune.reporting.layers import kind_tables
 from edgeprune.reporting.panels import Panel, build_panels
 from edgeprune.reporting.picture import Picture, picture
 from edgeprune.reporting.plot import draw
@@ -53,6 +54,8 @@ def html(data: ReportData) -> str:
         more_figures=any(model.dg and model.dg.worst_domain for model in data.models),
         oracle=any(model.dg and model.dg.selection == "oracle" for model in data.models),
         widths=[_width_table(model) for model in data.models if not model.is_dense],
+        layers=data.layers,
+        kind_tables=kind_tables(data.layers),
         splits=_splits(data.models),
         common=_common_setting(data.rows),
         how=_how(data.rows),

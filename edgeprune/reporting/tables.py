@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeprune.markdown import escape, table_lines
 from edgeprune.reporting.document import ReportData, ReportRow
+from edgeprune.reporting.layers import kind_tables
 from edgeprune.reporting.wording import (
     choice_text,
     count,
@@ -63,6 +64,7 @@ def markdown(data: ReportData) -> str:
     lines += [line for note in data.notes for line in (f"> **Note:** {escape(note)}", "")]
     lines += [line for text in data.warnings for line in (f"> **Warning:** {escape(text)}", "")]
     lines += table_lines(HEADER, [[escape(cell) for cell in cells_of(row)] for row in data.rows])
+    lines += layer_lines(data)
     lines += ["", DEFINITIONS]
     return "\n".join(lines) + "\n"
 
@@ -73,6 +75,24 @@ def choice_lines(data: ReportData) -> list[str]:
         return []
     lines = [f"- {escape(choice_text(choice))}" for choice in data.choices]
     return ["## Within the budget", "", *lines, ""]
+
+
+def layer_lines(data: ReportData) -> list[str]:
+    """Return a table for each setting: what the models spend in each kind of layer."""
+    lines = []
+    for table in kind_tables(data.layers):
+        rows = [
+            [line.model.label, milliseconds(line.model.latency_p50_ms), *map(_kind, line.times)]
+            for line in table.lines
+        ]
+        header = [escape(cell) for cell in ("model", "p50 (ms)", *table.kinds)]
+        lines += ["", "## Time by layer, ms", "", f"{escape(table.title)}.", ""]
+        lines += table_lines(header, [[escape(cell) for cell in row] for row in rows])
+    return lines
+
+
+def _kind(time: float | None) -> str:
+    return milliseconds(time) if time is not None else "none"
 
 
 HEADER = (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from edgeprune import figures
 from edgeprune.reporting.document import Choice, Interval, ReportModel, ReportRow
+from edgeprune.schema import Measurement
 from edgeprune.selection import ORACLE
 
 # The one result in the headline is the fastest that costs at most this many points.
@@ -66,7 +67,13 @@ def points_interval(ci95: Interval | None) -> str:
     return f"{points(ci95[0])} to {points(ci95[1])}" if ci95 else ""
 
 
-def setting(row: ReportRow) -> str:
+def size(number: int) -> str:
+    """Write a number of bytes: 302 kB, 768 B."""
+    text = figures.count(number)
+    return f"{text}B" if " " in text else f"{text} B"
+
+
+def setting(row: ReportRow | Measurement) -> str:
     """Say how a row was measured: ``onnxruntime on cpu, fp32, batch 1, 1 thread``."""
     if row.runtime is None:
         return "not measured"

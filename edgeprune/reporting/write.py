@@ -11,6 +11,7 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.reporting.budget import Budget, choose
 from edgeprune.reporting.collect import Collected, collect
 from edgeprune.reporting.document import BenchFacts, ReportData
+from edgeprune.reporting.layers import build_layers
 from edgeprune.reporting.models import build_models
 from edgeprune.reporting.output import check_output, write_report
 from edgeprune.reporting.page import html
@@ -113,6 +114,7 @@ def build(
         choices=choose(rows, budgets, device) if budgets else [],
         rows=rows,
         models=models,
+        layers=build_layers(found.artifacts, found.benches),
         benches=[
             BenchFacts(path=str(bench.path), environment=bench.result.environment)
             for bench in found.benches

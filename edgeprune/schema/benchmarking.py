@@ -62,6 +62,39 @@ class EstimatedLayer(Facts):
     bound: Literal["compute", "memory", "launch"]
 
 
+class MeasuredLayer(Facts):
+    """What one layer takes of a call, what is stored for it, and what it writes.
+
+    ``share`` is its share of the time in operators, ``latency_ms`` that share of the call's p50.
+    ``parameter_bytes`` are of the tensors that it reads from the file, ``activation_bytes`` of what
+    its ``operators`` write. ``energy_by_time_mj`` is not measured: it is the image's energy shared
+    out by time, null where no energy was measured.
+    """
+
+    name: str
+    latency_ms: float
+    share: float
+    operators: int
+    parameter_bytes: int
+    activation_bytes: int
+    energy_by_time_mj: float | None
+
+
+class PerLayer(Facts):
+    """The layers of a call in the network's order, from ``calls`` that the runtime profiled.
+
+    They ran after all others were timed. ``profiled_call_ms`` is one of them, ``operators_ms`` the
+    part of it that was spent in operators, less what noting each cost (``noting_ms``, null where it
+    is not known and nothing was taken off).
+    """
+
+    calls: int
+    profiled_call_ms: float
+    operators_ms: float
+    noting_ms: float | None
+    layers: list[MeasuredLayer]
+
+
 class TransferTimes(Facts):
     """Medians, in ms, of copying a batch of images to the device and its results back."""
 
@@ -125,7 +158,8 @@ class Measurement(Facts):
     ``precision``, ``max_time``, ``min_time`` (there was no target) or ``duration`` (sustained
     load). Of paced requests ``dropped`` came while the one before still ran. ``waiting_share`` (0
     to 1) is how much of the time that its threads wanted a core they waited for one. An estimate
-    (``estimated``) has no samples, and says how its time is made up in ``layers``.
+    (``estimated``) has no samples, and says how its time is made up in ``layers``; of a measurement
+    ``per_layer`` says it, if it was asked for.
     """
 
     model: str
@@ -156,6 +190,7 @@ class Measurement(Facts):
     fingerprint: str | None = None
     raw: RawCalls | None = None
     layers: list[EstimatedLayer] | None = None
+    per_layer: PerLayer | None = None
 
 
 class Comparison(Facts):

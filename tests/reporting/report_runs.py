@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from edgeprune.schema import (
     DomainAccuracy,
     Latency,
     Made,
+    MeasuredLayer,
     Measurement,
     Memory,
+    PerLayer,
     SplitFacts,
     Width,
 )
 
 DOMAINS = ("apple", "facebook", "google", "joypixels", "microsoft", "samsung", "twitter")
 SPLIT = SplitFacts(by="group", seed=0, holdout=0.2)
+LAYERS = ("embedding", "blocks.0", "blocks.0.attn", "blocks.1.attn", "head", "other")
 VERSIONS = {"python": "3.11.2", "edgeprune": "0.1.0", "torch": "2.14.1", "timm": "1.0.31"}
 
 
@@ -132,6 +136,26 @@ def measurement(model: str, p50: float, **changes: Any) -> Measurement:
         "estimated": False,
     }
     return Measurement(**{**facts, **changes})
+
+
+def per_layer(times: Sequence[float], energy: float | None = None) -> PerLayer:
+    """The first of LAYERS, which take so many ms."""
+    total = sum(times)
+    layers = [
+        MeasuredLayer(
+            name=name,
+            latency_ms=time,
+            share=time / total,
+            operators=3,
+            parameter_bytes=302_208,
+            activation_bytes=768,
+            energy_by_time_mj=energy * time / total if energy else None,
+        )
+        for name, time in zip(LAYERS, times, strict=False)
+    ]
+    return PerLayer(
+        calls=9, profiled_call_ms=1.2 * total, operators_ms=total, noting_ms=0.002, layers=layers
+    )
 
 
 def comparison(model: str, baseline: str, speedup: float, **changes: Any) -> Comparison:

@@ -71,11 +71,20 @@ def page_of_many_runs(root: Path, page: Path) -> None:
     report([runs.sweep_runs(root)], page, notes=["quick run " + "x" * 300])
 
 
+def page_of_layers(root: Path, page: Path) -> None:
+    layers = runs.per_layer((1.0, 2.0, 10.0, 20.0, 6.0, 1.0), energy=80.0)
+    files = [runs.measurement("dense", 40.0, per_layer=layers), runs.measurement("other", 9.0)]
+    runs.demo_runs(root)
+    runs.write_bench(root / "layers" / "bench.json", runs.bench(files, []))
+    report([root], page)
+    page.write_text(page.read_text().replace("<details>", "<details open>"))
+
+
 def page_of_sweep(root: Path, page: Path) -> None:
     report_sweep(sweeps.full_sweep(root) / STORE_FILE, page, title="sweep " + "x" * 300)
 
 
-@pytest.mark.parametrize("make", [page_of_runs, page_of_many_runs, page_of_sweep])
+@pytest.mark.parametrize("make", [page_of_runs, page_of_many_runs, page_of_layers, page_of_sweep])
 @pytest.mark.parametrize("width", [360, 1280])
 def test_page_fits_loads_nothing_and_logs_no_error(tmp_path: Path, browse, make, width) -> None:
     make(tmp_path / "runs", tmp_path / "page.html")

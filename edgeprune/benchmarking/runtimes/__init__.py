@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from edgeprune.errors import one_of
+from edgeprune.benchmarking.runtimes.base import Profiling, ProgramModule
+from edgeprune.errors import UsageError, one_of
 from edgeprune.registries import module_names
 
 if TYPE_CHECKING:
-    from edgeprune.benchmarking.runtimes.base import ProgramModule, RuntimeModule
+    from edgeprune.benchmarking.runtimes.base import RuntimeModule
 
 
 def names() -> list[str]:
@@ -42,7 +43,18 @@ def program(name: str) -> ProgramModule | None:
     Raises:
         UsageError: if there is no such runtime.
     """
-    from edgeprune.benchmarking.runtimes.base import ProgramModule
-
     module: object = get(name)
     return module if isinstance(module, ProgramModule) else None
+
+
+def get_profiling(name: str) -> Profiling:
+    """Return the module of a runtime that has a profiler.
+
+    Raises:
+        UsageError: if the runtime has none.
+    """
+    module = get(name)
+    if isinstance(module, Profiling):
+        return module
+    able = [other for other in names() if isinstance(get(other), Profiling)]
+    raise UsageError(f"--per-layer is not for runtime {name!r}; accepted: {', '.join(able)}")

@@ -10,13 +10,17 @@ process that plans a bench can read the other two:
 
 A runtime that is a program of its own, which times its calls itself, has in place of ``load`` what
 :class:`ProgramModule` lists.
+
+One that can tell how long each operator of a call takes has ``profiled`` too, see
+:class:`Profiling`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -62,6 +66,37 @@ class Loaded:
     weights_bytes: int | None = None
     fingerprint: str | None = None
     preprocess: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of a call.
+
+    Attributes:
+        name: of the node, as the runtime's optimised graph calls it.
+        kind: such as ``Gemm``.
+        ms: its time in a call, without what noting it cost.
+        written_bytes: size of its outputs.
+    """
+
+    name: str
+    kind: str
+    ms: float
+    written_bytes: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The operators of a call in the order in which they ran, and how many calls were profiled.
+
+    ``call_ms`` is a whole call while it is profiled; ``noting_ms``, what noting one operator cost,
+    was taken off each, and is None where no operator tells it.
+    """
+
+    operators: Sequence[Operator]
+    calls: int
+    call_ms: float
+    noting_ms: float | None = None
 
 
 class Session(Protocol):
@@ -119,4 +154,25 @@ class ProgramModule(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """Return which program it is and how it is run. Raises UnavailableError without one."""
+        ...
+
+
+class ProfiledSession(Protocol):
+    """A loaded model whose runtime notes what every operator takes."""
+
+    def run(self) -> None:
+        """Run one batch."""
+        ...
+
+    def read(self, skip: int) -> Profile:
+        """End profiling, and return what was noted but for the first ``skip`` calls."""
+        ...
+
+
+@runtime_checkable
+class Profiling(Protocol):
+    """A module in this package whose runtime has a profiler."""
+
+    def profiled(self, job: Job, scratch: Path) -> ProfiledSession:
+        """Load the model of ``job`` on the CPU; profiles may be written to ``scratch``."""
         ...

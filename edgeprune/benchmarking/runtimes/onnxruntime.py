@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeprune.benchmarking import memory
-from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.benchmarking.ort_profile import read_operators
+from edgeprune.benchmarking.runtimes.base import Job, Loaded, Profile
 from edgeprune.errors import ModelError, UnavailableError, UsageError
 
 FORMAT = "onnx"
 PACKAGES = ("onnxruntime", "numpy")
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-
 
 # What exported files take: normalised images (NCHW), or pixels as they are decoded (NHWC).
 NORMALISED = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -53,6 +54,19 @@ class OnnxSession:
         return None if self._device == "cpu" else memory.device_bytes()
 
 
+class ProfiledOnnxSession(OnnxSession):
+    """An ONNX Runtime session that notes what every operator takes."""
+
+    def __init__(self, onnxruntime: Any, session: Any, job: Job) -> None:
+        super().__init__(onnxruntime, session, job)
+        self._session = session
+
+    def read(self, skip: int) -> Profile:
+        """End profiling, and return what was noted but for the first ``skip`` calls."""
+        text = Path(self._session.end_profiling()).read_text(encoding="utf-8")
+        return read_operators(json.loads(text), skip=skip)
+
+
 def load(job: Job) -> OnnxSession:
     """Load an ONNX file with the provider of the job's device and run it once.
 
@@ -61,6 +75,26 @@ def load(job: Job) -> OnnxSession:
     import onnxruntime
 
     return start(onnxruntime, job, PROVIDERS[job.device], {})
+
+
+def profiled(job: Job, scratch: Path) -> ProfiledOnnxSession:
+    """Load an ONNX file on the CPU with ONNX Runtime's profiler on.
+
+    Raises:
+        ModelError, UsageError: if the file does not take such images.
+    """
+    import onnxruntime
+
+    return ProfiledOnnxSession(onnxruntime, cpu_session(onnxruntime, job, scratch / "calls"), job)
+
+
+def cpu_session(onnxruntime: Any, job: Job, profile: Path | None = None) -> Any:
+    """Load an ONNX file on the CPU; with ``profile``, what files of its profile start with."""
+    options = session_options(onnxruntime, job)
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    return onnxruntime.InferenceSession(job.source, options, providers=[PROVIDERS["cpu"]])
 
 
 def start(
