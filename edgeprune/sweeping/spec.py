@@ -234,7 +234,9 @@ def parse_spec(text: str, name: str) -> SweepSpec:
                 f"spec {name!r}: unknown key {where!r}; accepted: {', '.join(accepted)}",
                 hint=nearest(key, accepted),
             ) from None
-        raise UsageError(f"spec {name!r}: {where}: {_sentence(first)}") from None
+        raise UsageError(
+            ": ".join(filter(None, [f"spec {name!r}", where, _sentence(first)]))
+        ) from None
 
 
 def _table_of(location: tuple[int | str, ...]) -> type[BaseModel]:
@@ -248,9 +250,13 @@ def _table_of(location: tuple[int | str, ...]) -> type[BaseModel]:
 
 def _sentence(problem: Any) -> str:
     text = str(problem["msg"])
-    text = text.removeprefix("Value error, ")
+    text = text.removeprefix("Value error, ").removeprefix("Input should be ")
     if "valid tuple" in text or "tuple[" in text:
         text = "a list in brackets was expected"
+    elif problem["type"] == "too_short":
+        text = "an empty list is not accepted"
+    elif problem["type"] == "missing":
+        text = "it is missing"
     value = problem.get("input")
     simple = isinstance(value, str | int | float | bool)
     return f"{value!r} is not accepted: {text}" if simple and repr(value) not in text else text
