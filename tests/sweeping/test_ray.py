@@ -87,6 +87,7 @@ def test_an_address_that_does_not_answer(folder: Path) -> None:
     assert refused.returncode == 3
     assert "no Ray cluster answers at '127.0.0.1:1'" in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert not (folder / "none").exists()
 
 
 @pytest.mark.parametrize("address", ["host", "host:", ":1", "host:x", "host:0", "host:70000"])
