@@ -195,10 +195,10 @@ def test_two_models_of_one_name_need_labels(tmp_path: Path, toy: DomainDataset) 
 
 
 def test_a_spec_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_spec(tmp_path / "none.toml")
     (tmp_path / "folder.toml").mkdir()
-    with pytest.raises(UsageError, match="is a directory"):
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         read_spec(tmp_path / "folder.toml")
     with pytest.raises(UsageError, match="unknown sweep 'emojis'") as error:
         read_spec("emojis")
