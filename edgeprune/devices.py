@@ -6,7 +6,6 @@ where it comes from and whether a page was found that states it (``verified``).
 
 from __future__ import annotations
 
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,11 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from edgeprune.errors import UsageError, nearest, one_of
 from edgeprune.packages import shipped_directory
 from edgeprune.schema import Document, Facts
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edgeprune.toml_files import parse_toml, read_toml_text
 
 Amount = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, strict=True)]
@@ -202,27 +197,16 @@ def read_profile(path: Path) -> DeviceProfile:
     Raises:
         UsageError: naming the file and the key that is missing, unknown or impossible.
     """
-    try:
-        raw = parse_toml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"device profile {str(path)!r} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"device profile {str(path)!r} is not valid TOML: {error}") from None
+    what = f"device profile {str(path)!r}"
+    raw = parse_toml(read_toml_text(path, what), what)
     try:
         profile = DeviceProfile.model_validate(raw)
     except ValidationError as error:
         message, hint = _first_problem(error)
-        raise UsageError(f"device profile {str(path)!r}: {message}", hint) from None
+        raise UsageError(f"{what}: {message}", hint) from None
     if profile.name != path.stem:
-        raise UsageError(
-            f"device profile {str(path)!r}: name: {profile.name!r} differs from the file's name"
-        )
+        raise UsageError(f"{what}: name: {profile.name!r} differs from the file's name")
     return profile
-
-
-def parse_toml(text: str) -> dict[str, Any]:
-    """Parse TOML, on Python 3.10 too. Raises tomllib.TOMLDecodeError."""
-    return tomllib.loads(text)
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.devices import tomllib
+from edgeprune.toml_files import parse_toml
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,7 +43,7 @@ def test_the_base_image_is_chosen_by_an_argument(instructions: list[tuple[str, s
     assert last[0] == ("FROM", "${BASE}")
     arguments = dict(rest.split("=", 1) for word, rest in last if word == "ARG")
     assert arguments == {"EXTRAS": "demo", "TORCH": "pip", "INDEX": ""}
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+    extras = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")["project"][
         "optional-dependencies"
     ]
     assert arguments["EXTRAS"] in extras
@@ -80,7 +80,7 @@ def test_it_runs_edgeprune_without_rights(instructions: list[tuple[str, str]]) -
 def test_what_the_wheel_needs_is_sent_and_nothing_else() -> None:
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = {line.removeprefix("!") for line in lines if line.startswith("!")}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml")
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     needed = {
         "pyproject.toml",

@@ -170,8 +170,9 @@ def _inspect_table(console: Console, document: DataInspection) -> None:
     if document.ignored:
         console.print(f"ignored, no images by their names: {len(document.ignored)}")
     for shared in document.duplicates:
+        stand = "image stands" if shared.images == 1 else "images stand"
         console.print(
-            f"[yellow]warning[/yellow] {shared.images:,} images stand in"
+            f"[yellow]warning[/yellow] {shared.images:,} {stand} in"
             f" {escape(' and '.join(shared.domains))} alike, such as {escape(shared.example[0])}",
             soft_wrap=True,
         )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edgeprune.domains.dataset import NAMED
 from edgeprune.domains.known.base import KnownData
 from edgeprune.schema import Facts
-
-NAMED = 5
 
 Counts = Mapping[str, Mapping[str, int]]
 

@@ -14,6 +14,8 @@ from edgeprune.schema import Document, read_document
 RECORD_FILE = "edgeprune-data.json"
 EMOJI = "emoji"
 LAYOUT = "ROOT/DOMAIN/CLASS/IMAGE"
+# How many missing things an error names.
+NAMED = 5
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
@@ -161,15 +163,29 @@ def _check(root: Path, files: Mapping[str, Mapping[str, list[Path]]]) -> tuple[s
             hint=f"expected: {LAYOUT}",
         )
     classes = sorted({kind for kinds in files.values() for kind in kinds})
-    for kind in classes:
-        have = [domain for domain in sorted(files) if files[domain].get(kind)]
-        lack = [domain for domain in sorted(files) if not files[domain].get(kind)]
-        if lack:
-            but = f", which {have[0]!r} has" if have else ""
-            raise DataError(
-                f"data root {name}: domain {lack[0]!r} has no image of class {kind!r}{but}",
-                hint=f"every domain needs the same classes; expected: {LAYOUT}",
-            )
+    lacking = [
+        (domain, kind)
+        for kind in classes
+        for domain in sorted(files)
+        if not files[domain].get(kind)
+    ]
+    if lacking:
+        domain, kind = lacking[0]
+        have = [name for name in sorted(files) if files[name].get(kind)]
+        but = f", which {have[0]!r} has" if have else ""
+        raise DataError(
+            f"data root {name}: domain {domain!r} has no image of class {kind!r}{but}"
+            f"{_also_missing(lacking[1:])}",
+            hint=f"every domain needs the same classes; expected: {LAYOUT}",
+        )
     if len(classes) < 2:
         raise DataError(f"data root {name} has only one class, {classes[0]!r}; two are needed")
     return tuple(classes)
+
+
+def _also_missing(lacking: list[tuple[str, str]]) -> str:
+    """Name some more classes that domains lack, and count the others."""
+    if not lacking:
+        return ""
+    more = f" and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+    return f"; missing too: {', '.join('/'.join(pair) for pair in lacking[:NAMED])}{more}"

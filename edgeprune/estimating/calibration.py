@@ -10,11 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from edgeprune.devices import DeviceProfile, parse_toml
+from edgeprune.devices import DeviceProfile
 from edgeprune.errors import UsageError
 from edgeprune.estimating.roofline import Coefficients
 from edgeprune.figures import count
 from edgeprune.schema import Facts
+from edgeprune.toml_files import parse_toml
 
 FOLDER = Path(__file__).parent / "calibrations"
 # Peaks are rounded, and a board's clock differs a little between sources.
@@ -130,7 +131,7 @@ class Calibration(Facts):
 def calibrations() -> tuple[Calibration, ...]:
     """Return all calibrations that come with edgeprune."""
     return tuple(
-        Calibration.model_validate(parse_toml(path.read_text(encoding="utf-8")))
+        Calibration.model_validate(parse_toml(path.read_text(encoding="utf-8"), path.name))
         for path in sorted(FOLDER.glob("*.toml"))
     )
 

@@ -13,6 +13,7 @@ RESULT_FILE = "trial.json"
 MODEL = "model"
 LOGS = "logs"
 TEACHERS = "teachers"
+WORK = "work"
 
 
 def trial_directory(root: Path, identity: str) -> Path:
@@ -22,7 +23,7 @@ def trial_directory(root: Path, identity: str) -> Path:
 
 def work_directory(root: Path, identity: str) -> Path:
     """Return the directory of a trial that is under way."""
-    return root / "work" / identity
+    return root / WORK / identity
 
 
 def weights_file(root: Path, model: ModelSpec) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from edgeprune.sweeping.executor import Outcome, Site, attempt, outcome
 from edgeprune.sweeping.trials import Trial
 
 CONNECT_TIMEOUT_S = 5.0
+# Ray tries twenty times, over half a minute each, where something listens that is no cluster.
+CONNECT_TRIES = ("RAY_NUM_REDIS_GET_RETRIES", "1")
 
 
 class RayExecutor:
@@ -75,6 +78,7 @@ def _room(node: Mapping[str, float], threads: int, gpus: int) -> int:
 
 
 def _connect(address: str) -> Any:
+    os.environ.setdefault(*CONNECT_TRIES)  # Ray reads it when it is imported
     try:
         import ray
     except ImportError:
@@ -86,8 +90,10 @@ def _connect(address: str) -> Any:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
+        # Without the traceback that Ray puts into its message.
+        why = " ".join(str(error).partition("Last connection error")[0].split())[:200]
         raise UnavailableError(
-            f"no Ray cluster answers at {address!r}: {' '.join(str(error).split())[:200]}",
+            f"no Ray cluster answers at {address!r}: {why}",
             hint="ray start --head starts one; ray status shows it",
         ) from None
     return ray

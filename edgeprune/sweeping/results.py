@@ -38,7 +38,10 @@ class TrialKey(Facts):
 
 
 class TrialSeconds(Facts):
-    """Wall time of the parts of one trial; null where the trial has no such part."""
+    """Wall time of the parts of one trial; null where the trial has no such part.
+
+    ``finetune`` counts what was done before an interruption, ``total`` only what came after it.
+    """
 
     prune: float | None
     finetune: FinetuneSeconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from edgeprune.domains import DomainDataset, open_dataset, warn_of_duplicates
 from edgeprune.environment import available_cores
-from edgeprune.errors import OutputError, UsageError
-from edgeprune.files import explain_os_errors, write_text
+from edgeprune.errors import EdgepruneError, OutputError, UsageError
+from edgeprune.files import check_parent_writable, explain_os_errors, write_text
 from edgeprune.pretrained import prepare_weights, weights_names
 from edgeprune.progress import SILENT, Progress
 from edgeprune.sweeping.driver import Driver
@@ -20,6 +21,7 @@ from edgeprune.sweeping.layout import (
     LOCK_FILE,
     RESULT_FILE,
     SPEC_FILE,
+    WORK,
     trial_directory,
     weights_file,
 )
@@ -174,13 +176,17 @@ def _prepare_weights(spec: SweepSpec, output: Path, progress: Progress) -> None:
 def _claimed(output: Path) -> Iterator[None]:
     """Hold the directory; the lock goes with this process, whatever ends it.
 
+    What is refused before the first trial begins leaves no new directory behind.
+
     Raises:
         OutputError: if it holds something else, or another sweep is writing there.
     """
     if output.exists() and not output.is_dir():
         raise OutputError(f"output {str(output)!r} is a file; a directory was expected")
+    check_parent_writable(output)
+    new = not output.exists()
     ours = (output / STORE_FILE).exists() or (output / LOCK_FILE).exists()
-    if output.exists() and any(output.iterdir()) and not ours:
+    if not new and any(output.iterdir()) and not ours:
         raise OutputError(f"output directory {str(output)!r} holds something else than a sweep")
     with explain_os_errors(output):
         output.mkdir(parents=True, exist_ok=True)
@@ -189,4 +195,9 @@ def _claimed(output: Path) -> Iterator[None]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise OutputError(f"another sweep is writing into {str(output)!r}") from None
-            yield
+            try:
+                yield
+            except EdgepruneError:
+                if new and not (output / WORK).exists():
+                    shutil.rmtree(output, ignore_errors=True)
+                raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from edgeprune.domains.dataset import EMOJI
 from edgeprune.errors import UsageError, nearest, one_of
 from edgeprune.packages import shipped_directory
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from edgeprune.toml_files import parse_toml, read_toml_text
 
 Seed = int
 Options = dict[str, Any]
@@ -192,19 +187,12 @@ def spec_text(reference: str | Path) -> str:
     """Return the text of a file whose name ends in .toml, or of a sweep that comes with edgeprune.
 
     Raises:
-        UsageError: if it is missing or no text.
+        UsageError: if it is missing, cannot be read or is no text.
     """
     path = Path(reference)
     if path.suffix != ".toml":
         path = sweeps_directory() / f"{one_of(str(reference), 'sweep', sweep_names())}.toml"
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(f"spec {str(path)!r} does not exist") from None
-    except IsADirectoryError:
-        raise UsageError(f"spec {str(path)!r} is a directory; a TOML file was expected") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"spec {str(path)!r} is not valid TOML: {error}") from None
+    return read_toml_text(path, f"spec {str(path)!r}")
 
 
 def sweep_names() -> list[str]:
@@ -219,10 +207,9 @@ def sweeps_directory() -> Path:
 
 def parse_spec(text: str, name: str) -> SweepSpec:
     """Validate a spec; ``name`` is for messages. Raises UsageError."""
+    raw = parse_toml(text, f"spec {name!r}")
     try:
-        return SweepSpec.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"spec {name!r} is not valid TOML: {error}") from None
+        return SweepSpec.model_validate(raw)
     except ValidationError as problem:
         # An unknown key first: it may be the cause of one that is missing.
         first = min(problem.errors(), key=lambda found: found["type"] != "extra_forbidden")
@@ -234,7 +221,9 @@ def parse_spec(text: str, name: str) -> SweepSpec:
                 f"spec {name!r}: unknown key {where!r}; accepted: {', '.join(accepted)}",
                 hint=nearest(key, accepted),
             ) from None
-        raise UsageError(f"spec {name!r}: {where}: {_sentence(first)}") from None
+        raise UsageError(
+            ": ".join(filter(None, [f"spec {name!r}", where, _sentence(first)]))
+        ) from None
 
 
 def _table_of(location: tuple[int | str, ...]) -> type[BaseModel]:
@@ -248,9 +237,13 @@ def _table_of(location: tuple[int | str, ...]) -> type[BaseModel]:
 
 def _sentence(problem: Any) -> str:
     text = str(problem["msg"])
-    text = text.removeprefix("Value error, ")
+    text = text.removeprefix("Value error, ").removeprefix("Input should be ")
     if "valid tuple" in text or "tuple[" in text:
         text = "a list in brackets was expected"
+    elif problem["type"] == "too_short":
+        text = "an empty list is not accepted"
+    elif problem["type"] == "missing":
+        text = "it is missing"
     value = problem.get("input")
     simple = isinstance(value, str | int | float | bool)
     return f"{value!r} is not accepted: {text}" if simple and repr(value) not in text else text

@@ -24,7 +24,15 @@ from edgeprune.files import explain_os_errors, write_text
 from edgeprune.model import DenseOptions, Model, create
 from edgeprune.predictions import PREDICTIONS_FILE, read_predictions
 from edgeprune.pruning import calibrate, prune, reconstruction_samples
-from edgeprune.schema import DGResult, Drop, FinetuneResult, PruneResult, read_document
+from edgeprune.schema import (
+    DGResult,
+    Drop,
+    FinetuneResult,
+    PruneResult,
+    Selection,
+    read_document,
+)
+from edgeprune.selection import comparable, selection_of
 from edgeprune.sweeping.layout import (
     MODEL,
     RESULT_FILE,
@@ -171,13 +179,18 @@ class _TrialRun:
         return result
 
     def drop(self) -> Drop | None:
-        """Compare the answers to the target's images with those of the dense model."""
+        """Compare the answers to the target's images with those of the dense model.
+
+        None of a dense model, and where the two were selected otherwise.
+        """
         if self.trial.needs is None:
             return None
-        dense = trial_directory(self.root, self.trial.needs) / MODEL / PREDICTIONS_FILE
+        own, dense = self.work / MODEL, trial_directory(self.root, self.trial.needs) / MODEL
+        if not comparable(_selection(own), _selection(dense)):
+            return None
         return compare(
-            read_predictions(self.work / MODEL / PREDICTIONS_FILE),
-            read_predictions(dense),
+            read_predictions(own / PREDICTIONS_FILE),
+            read_predictions(dense / PREDICTIONS_FILE),
             against=self.trial.needs,
         )
 
@@ -211,6 +224,10 @@ def _result(
         machine=machine_facts(),
         versions=artifact_versions(),
     )
+
+
+def _selection(made: Path) -> Selection | None:
+    return selection_of(artifact.read_record(made).made)
 
 
 def _untuned(work: Path) -> DGResult:

@@ -6,7 +6,6 @@ which is a run's own.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,12 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeprune.errors import UsageError, one_of
 from edgeprune.schema import Document, Facts
+from edgeprune.toml_files import parse_toml, read_toml_text
 from edgeprune.training.settings import FinetuneSettings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "recipes"
 ABOUT = "about"
@@ -108,12 +103,7 @@ def load_recipe(name: str) -> Recipe:
 
 def _read(path: Path) -> Recipe:
     where = f"recipe {str(path)!r}"
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{where} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{where} is not valid TOML: {error}") from None
+    raw = parse_toml(read_toml_text(path, where), where)
     try:
         settings = {key: value for key, value in raw.items() if key != ABOUT}
         return Recipe(path.stem, _about(raw), check_settings(settings, extra=(ABOUT,)))

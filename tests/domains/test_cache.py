@@ -13,6 +13,7 @@ import numpy as np
 import PIL
 import pytest
 from PIL import Image
+from recorded_progress import Recorded
 
 from edgeprune.domains import Sample, cache, load_images, store
 from edgeprune.domains.cache import INDEX, PIXELS, user_cache
@@ -24,20 +25,17 @@ PREPROCESS = Preprocess(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 SHAPES = ((90, 60, 3), (38, 33, 3), (1, 1, 3), (3, 99, 3), (50, 40), (20, 20, 4))
 
 
-class Said:
+class Said(Recorded):
     """Progress that remembers what it was told, and how many images were decoded."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
+        super().__init__()
         self.decoded = 0
 
     def track(self, items, description, total, start=0) -> Iterator:
         for item in items:
             yield item
             self.decoded += 1
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @pytest.fixture

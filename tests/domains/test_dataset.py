@@ -78,6 +78,8 @@ def test_damaged_record(tmp_path: Path, text: str) -> None:
         (["a/notes"], "holds no images"),
         (["a/cat/1.png", "a/dog/1.png"], "only one domain, 'a'"),
         ([*GOOD, "b/cow/1.png"], "domain 'a' has no image of class 'cow', which 'b' has"),
+        ([*GOOD, "c/cow/1.png"], "missing too: a/cow, b/cow, c/dog$"),
+        ([*GOOD, *(f"c/{n}/1.png" for n in range(4))], r"missing too: .+ and [0-9]+ more$"),
         (["a/cat/1.png", "b/cat/1.png"], "only one class, 'cat'"),
     ],
 )

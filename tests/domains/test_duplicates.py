@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from recorded_progress import Recorded
 from toy_domains import write_toy_domains
 
 from edgeprune.domains import (
@@ -19,23 +19,12 @@ from edgeprune.files import sha256
 from edgeprune.progress import SILENT
 
 
-class Said:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def track(self, items, description, total, start=0) -> Iterator:
-        yield from items
-
-    def say(self, message: str) -> None:
-        self.lines.append(message)
-
-
 def split(root: Path) -> Split:
     return leave_one_out(open_dataset(str(root)), "night", seed=0)
 
 
 def warnings(root: Path) -> list[str]:
-    said = Said()
+    said = Recorded()
     warn_of_duplicates(split(root), said)
     return said.lines
 

@@ -20,6 +20,7 @@ from edgeprune.reporting import report, report_sweep
 from edgeprune.reporting.sweep import find_store
 from edgeprune.reporting.sweep.averages import image_interval
 from edgeprune.reporting.sweep.document import SweepReport, SweepRow, TrialLine
+from edgeprune.reporting.sweep.headline import headline
 from edgeprune.reporting.sweep.latex import latex
 from edgeprune.reporting.sweep.tables import results, tables
 from edgeprune.reporting.sweep.write import build
@@ -482,6 +483,32 @@ def test_the_paired_drop_of_a_trial_goes_before_the_plain_difference(tmp_path: P
     assert cells["Drop"].text() == "-2.5 ± 0.0 (-4.0 to -1.0)"
     assert any("paired bootstrap" in text for text in main.caption)
     assert dict(zip(training.columns, training.rows[1], strict=True))["Flipped"].value == "7.0"
+
+
+def test_what_the_target_selected_is_marked_and_compared_with_its_like_only(tmp_path: Path) -> None:
+    keys = small(metrics=["hessian", "l1"], targets=["photo"], seeds=[0, 1])
+    root = sweeps.write_store(tmp_path, keys)
+    store = Store(root / STORE_FILE)
+    drop = Drop(against="x", points=1.0, ci95=(0.0, 2.0), flipped=7.0, n=400, resampled="image")
+    for key in keys:
+        if key.metric == "hessian":
+            done = sweeps.result(key, 70.0, drop=drop)
+            oracle = done.dg.model_copy(update={"selection": "oracle"})
+            store.finish(done.model_copy(update={"dg": oracle}))
+    store.close()
+    data = of(root)
+    marked = [row[1].text() for row in results(data).rows]
+    assert marked == ["dense", "hessian (oracle)", "l1"]
+    dense, oracle_row, _ = data.rows
+    assert oracle_row.average.score is not None
+    assert (oracle_row.drop.score, oracle_row.flipped.score) == (None, None)
+    assert [row.best for row in data.rows] == [[], [], []]
+    assert (
+        "no drop is given for 2 of 4 pruned trials: the step was selected by oracle, that of the"
+        " dense model by source" in data.warnings
+    )
+    line, _ = headline([dense, oracle_row], data.targets)
+    assert line == "No pruned model can be held against its dense one on every target"
 
 
 def test_prunings_that_differ_in_other_settings_are_not_mixed(tmp_path: Path) -> None:

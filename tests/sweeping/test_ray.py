@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -87,6 +88,25 @@ def test_an_address_that_does_not_answer(folder: Path) -> None:
     assert refused.returncode == 3
     assert "no Ray cluster answers at '127.0.0.1:1'" in refused.stderr
     assert "Traceback" not in refused.stderr
+    assert not (folder / "none").exists()
+
+
+@pytest.mark.slow
+def test_what_listens_but_is_no_cluster_is_given_up_within_minutes(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        refused = subprocess.run(
+            [*COMMAND, "-o", "silent", "--ray", address],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+    assert refused.returncode == 3
+    assert f"no Ray cluster answers at '{address}'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (folder / "silent").exists()
 
 
 @pytest.mark.parametrize("address", ["host", "host:", ":1", "host:x", "host:0", "host:70000"])

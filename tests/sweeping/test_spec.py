@@ -106,12 +106,17 @@ def test_the_same_weights_in_another_folder_are_the_same_trial(
         ("img_size", "image_size", "unknown key 'models.0.image_size'", "did you mean 'img_size'?"),
         ("ratios", "ratio", "unknown key 'prune.0.ratio'", "did you mean 'ratios'?"),
         ("[0, 1]", "[-1]", "seed -1 is not accepted", None),
-        ("[0, 1]", "[]", "seeds: Tuple should have at least 1 item", None),
+        ("[0, 1]", "[]", "seeds: an empty list is not accepted", None),
         ("[0, 1]", "0", "seeds: 0 is not accepted: a list in brackets was expected", None),
         ('["day", "dusk"]', '"day"', "targets: 'day' is not accepted: a list in brackets", None),
         ('["day", "dusk"]', "[]", "targets: no target", None),
         ('targets = ["day", "dusk"]', "sources = []", "sources: no source", None),
-        ("seeds", "sources = ['day']\nseeds", "targets and sources: give one of the two", None),
+        (
+            "seeds",
+            "sources = ['day']\nseeds",
+            "sweep.toml': targets and sources: give one of the two",
+            None,
+        ),
         (
             "[[prune]]",
             "[bench]\ndevice = 'cdua'\n[[prune]]",
@@ -126,8 +131,13 @@ def test_the_same_weights_in_another_folder_are_the_same_trial(
             "needs device = 'cuda'",
             None,
         ),
-        ('name = "toy"', "", "name: Field required", None),
-        ("samples = 4", "samples = 0", "prune.0.samples: 0 is not accepted", None),
+        ('name = "toy"', "", "name: it is missing", None),
+        (
+            "samples = 4",
+            "samples = 0",
+            "prune.0.samples: 0 is not accepted: greater than or equal to 1",
+            None,
+        ),
         ('"toy"\ndata', "'toy\ndata", "not valid TOML", None),
     ],
 )
@@ -185,10 +195,10 @@ def test_two_models_of_one_name_need_labels(tmp_path: Path, toy: DomainDataset) 
 
 
 def test_a_spec_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_spec(tmp_path / "none.toml")
     (tmp_path / "folder.toml").mkdir()
-    with pytest.raises(UsageError, match="is a directory"):
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         read_spec(tmp_path / "folder.toml")
     with pytest.raises(UsageError, match="unknown sweep 'emojis'") as error:
         read_spec("emojis")

@@ -157,6 +157,27 @@ def test_a_trial_that_fails_ends_in_the_table(folder: Path, whole: Path) -> None
     assert "is not a readable safetensors file" in (rows[1].error or "")
 
 
+@pytest.mark.slow
+def test_what_the_target_selected_has_no_drop(folder: Path, whole: Path) -> None:
+    shutil.copytree(whole, folder / "oracle")
+    text = (folder / "sweep.toml").read_text().replace('"l1", ', "")
+    oracle = text.replace("finetune = { ", 'finetune = { selection = "oracle", ')
+    (folder / "oracle.toml").write_text(oracle)
+    done = subprocess.run(
+        [*COMMAND, "oracle.toml", "--threads", "1", "-o", "oracle"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    dense, pruned = (row.result for row in read_store(folder / "oracle" / STORE_FILE).rows)
+    assert dense is not None
+    assert pruned is not None
+    assert (dense.dg.selection, pruned.dg.selection) == ("source", "oracle")
+    assert pruned.drop is None
+
+
 def test_a_dry_run_writes_nothing(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     shown = run(folder, "--dry-run", "--json")
@@ -185,6 +206,7 @@ def test_no_two_sweeps_write_into_one_directory(folder: Path) -> None:
         (("-o", "toy"), 2, "holds something else than a sweep"),
         (("-o", "x", "--workers", "0"), 2, "workers 0 is not accepted"),
         (("-o", "x", "--ray", "auto", "--workers", "2"), 2, "give one of the two"),
+        (("-o", "sweep.toml/x"), 2, "sweep.toml' is not a directory"),
     ],
 )
 def test_bad_usage_is_named(

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from edgeprune.reporting.document import Interval
-from edgeprune.schema import Document, Facts, HistoryPoint
+from edgeprune.schema import Document, Facts, HistoryPoint, Selection
 
 
 class Mean(Facts):
@@ -130,7 +130,7 @@ class TrialLine(Facts):
     split: str | None = None
     split_seed: int | None = None
     holdout: float | None = None
-    selection: str | None = None
+    selection: Selection | None = None
     artifact: str | None = None
     fingerprint: str | None = None
     domains: dict[str, float] = Field(default_factory=dict)
@@ -145,7 +145,8 @@ class SweepRow(Facts):
     """One line of the tables: a dense model, or a model with one way of pruning.
 
     ``drop_ci95`` covers the choice of images; the standard error in ``drop`` covers targets and
-    seeds. ``best`` names the columns in which no other row of the same budget and ratio is better.
+    seeds. ``selections`` says how the steps of its trials were selected; ``best`` names the columns
+    in which no other row of the same budget, ratio and selection is better.
     """
 
     model: str
@@ -158,6 +159,7 @@ class SweepRow(Facts):
     planned: int
     done: int
     failed: int
+    selections: list[Selection]
     targets: dict[str, TargetScore]
     average: Average
     drop: Average

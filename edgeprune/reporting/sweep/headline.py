@@ -18,6 +18,8 @@ def headline(rows: Sequence[SweepRow], targets: Sequence[str]) -> tuple[str, str
     scored = [row for row in rows if row.kind == "pruned" and row.drop.score is not None]
     pool = [row for row in scored if row.done == row.planned] or scored
     if not pool:
+        if any(row.kind == "pruned" and row.average.score for row in rows):
+            return "No pruned model can be held against its dense one on every target", None
         return "No pruned model has been scored on every target yet", None
     timed = all(row.macs_ratio is None or measured(row) for row in pool)
     cheap = [row for row in pool if _points(row) >= -HEADLINE_DROP_POINTS]
@@ -48,15 +50,19 @@ def row_name(row: SweepRow) -> str:
 def short_name(row: SweepRow) -> str:
     """Name a row within its model."""
     if row.kind == "dense" or row.ratio is None:
-        return "dense"
+        return method(row)
     of = f" of {row.budget}" if row.budget not in (None, "channels") else ""
     return " ".join(filter(None, [f"{share(row.ratio)}{of}", method(row)]))
 
 
 def method(row: SweepRow) -> str:
-    """Name the metric; further rows of it with other settings are numbered."""
+    """Name the metric, or the dense model, and say if the target selected its steps.
+
+    Further rows of a metric with other settings are numbered.
+    """
     number = f"#{row.variant}" if row.variant > 1 else ""
-    return " ".join(filter(None, [row.metric, number]))
+    oracle = "(oracle)" if "oracle" in row.selections else ""
+    return " ".join(filter(None, [row.metric or "dense", number, oracle]))
 
 
 def measured(row: SweepRow) -> Speed | None:

@@ -61,6 +61,7 @@ def _row(trials: Sequence[TrialLine], targets: Sequence[str]) -> SweepRow:
         planned=len(trials),
         done=len(done),
         failed=sum(trial.state == "failed" for trial in trials),
+        selections=sorted({trial.selection for trial in done if trial.selection is not None}),
         targets=per_target(trials, targets, lambda trial: trial.target_accuracy),
         average=over_targets(trials, targets, lambda trial: trial.target_accuracy),
         drop=over_trials(trials, targets, lambda trial: trial.drop_points),
@@ -84,14 +85,18 @@ def _row(trials: Sequence[TrialLine], targets: Sequence[str]) -> SweepRow:
 
 
 def _with_best(rows: Sequence[SweepRow], targets: Sequence[str]) -> list[SweepRow]:
-    """Mark the best accuracy and drop among all rows of a ratio; one row alone is not the best."""
+    """Mark the best accuracy and drop among the rows of a ratio whose steps were selected alike.
+
+    One row alone is not the best.
+    """
     best: dict[int, list[str]] = {index: [] for index in range(len(rows))}
     for column in (*map(target_column, targets), "average", "drop"):
         groups: dict[tuple[object, ...], list[tuple[float, int]]] = {}
         for index, row in enumerate(rows):
             value = _value(row, column)
             if row.kind == "pruned" and value is not None:
-                groups.setdefault((row.budget, row.ratio), []).append((value, index))
+                key = (row.budget, row.ratio, *row.selections)
+                groups.setdefault(key, []).append((value, index))
         for members in groups.values():
             top = max(value for value, _ in members)
             winners = [index for value, index in members if value == top]

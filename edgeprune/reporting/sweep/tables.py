@@ -144,7 +144,7 @@ def _table(
     heads = [
         [
             row.model,
-            (method(row) or EMPTY) if row.kind == "pruned" else "dense",
+            method(row),
             *(getattr(row, field) or EMPTY for _, field in extra),
             share(row.ratio) if row.ratio is not None else EMPTY,
         ]

@@ -9,6 +9,7 @@ from typing import Any
 from edgeprune.reporting.document import Interval
 from edgeprune.reporting.models import same_score
 from edgeprune.reporting.sweep.document import Speed, TrialLine
+from edgeprune.selection import comparable
 from edgeprune.sweeping.results import Row, TrialResult
 
 
@@ -110,8 +111,11 @@ def _drop(
 ) -> tuple[float | None, Interval | None, float | None]:
     """Return points against dense, their interval over images, and the share of flips (percent).
 
-    A trial without a paired comparison has no more than the difference of two accuracies.
+    A trial without a paired comparison has no more than the difference of two accuracies; one
+    whose step was selected otherwise than the dense model's has nothing.
     """
+    if dense is not None and not comparable(result.dg.selection, dense.dg.selection):
+        return None, None, None
     if result.drop is not None:
         return result.drop.points, result.drop.ci95, result.drop.flipped
     if dense is None or not same_score(result.dg, dense.dg):

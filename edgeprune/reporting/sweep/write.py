@@ -29,6 +29,7 @@ from edgeprune.reporting.sweep.trials import trial_lines
 from edgeprune.reporting.wording import share
 from edgeprune.result_files import read_finite
 from edgeprune.schema import ArtifactRecord
+from edgeprune.selection import comparable
 from edgeprune.sweeping.store import STORE_FILE, Results, read_store
 
 WRITERS: dict[str, Callable[[SweepReport], str]] = {
@@ -126,7 +127,7 @@ def build(
         complete=all(trial.state == "done" for trial in trials),
         headline=line,
         headline_rule=rule,
-        warnings=[*_mixed(trials), *timing_warnings],
+        warnings=[*_mixed(trials), *_selected_otherwise(trials), *timing_warnings],
         targets=targets,
         seeds=sorted({trial.seed for trial in trials}),
         protocol=_protocol(trials),
@@ -174,3 +175,24 @@ def _mixed(trials: Sequence[TrialLine]) -> list[str]:
             " are numbered in the order of the sweep"
         )
     return warnings
+
+
+def _selected_otherwise(trials: Sequence[TrialLine]) -> list[str]:
+    """Say why there is no drop against dense models that were selected otherwise."""
+    done = [trial for trial in trials if trial.state == "done"]
+    dense = {
+        (trial.model, trial.target, trial.seed): trial.selection
+        for trial in done
+        if trial.kind == "dense"
+    }
+    pairs = [
+        (trial.selection, dense.get((trial.model, trial.target, trial.seed), trial.selection))
+        for trial in done
+        if trial.kind == "pruned"
+    ]
+    lost = [(own, other) for own, other in pairs if not comparable(own, other)]
+    return [
+        f"no drop is given for {lost.count((own, other))} of {len(pairs)} pruned trials: the step"
+        f" was selected by {own or 'nothing'}, that of the dense model by {other or 'nothing'}"
+        for own, other in dict.fromkeys(lost)
+    ]
