@@ -211,7 +211,7 @@ def test_energy_is_shared_out_by_time_where_it_was_measured(
     counter.mkdir(parents=True)
     for name, text in (("name", "package-0"), ("energy_uj", "0"), ("max_energy_range_uj", "99999")):
         (counter / name).write_text(f"{text}\n")
-    monkeypatch.setattr(harness, "metered", lambda device: energy.metered(device, tmp_path))
+    monkeypatch.setattr(harness, "metered", lambda device, root: energy.metered(device, tmp_path))
     path = _write(
         tmp_path / "net.onnx", [_node("Add", "a", "images b.w", "x", _scope("b"))], b__w=(2,)
     )
