@@ -183,7 +183,7 @@ def command(
             force=force,
             progress=progress,
         )
-    show(result, json_, lambda console: _tables(console, result))
+    show(result, json_, lambda console: _tables(console, result, folder))
 
 
 def _folder(output: Path | None, hub: Path | None, licence: str | None) -> Path:
@@ -232,12 +232,12 @@ def _labelled(
     return Labelled(dataset, divided, per_domain)
 
 
-def _tables(console: Console, result: ExportResult) -> None:
+def _tables(console: Console, result: ExportResult, folder: Path) -> None:
     from rich.table import Table
 
     table = Table(title=f"{result.model}, exported in {result.seconds:.1f} s")
-    for name in ("file", "precision", "opset", "MB", "max difference", "top-1 agrees", "on"):
-        table.add_column(name, overflow="fold")
+    for title in ("file", "precision", "opset", "MB", "max difference", "top-1 agrees", "on"):
+        table.add_column(title, overflow="fold")
     for file in result.files:
         parity = file.parity
         proof = (
@@ -250,7 +250,8 @@ def _tables(console: Console, result: ExportResult) -> None:
             else ("not run", "not run", "")
         )
         size = file.bytes + (file.external.bytes if file.external else 0)
-        table.add_row(file.path, file.precision, str(file.opset), f"{size / 1e6:.1f}", *proof)
+        name = Path(file.path).name
+        table.add_row(name, file.precision, str(file.opset), f"{size / 1e6:.1f}", *proof)
     console.print(table)
     if any(file.parity and file.parity.domains for file in result.files):
         _accuracy(console, result.files)
@@ -259,6 +260,7 @@ def _tables(console: Console, result: ExportResult) -> None:
         _kept(console, file)
     for warning in result.warnings:
         console.print(f"warning: {warning}", style="yellow", highlight=False)
+    console.print(f"written to {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _engine(console: Console, file: ExportedFile) -> None:

@@ -35,7 +35,8 @@ class SourceParity(Facts):
 class Parity(Facts):
     """How far an exported file is from the PyTorch model, over ``n`` images.
 
-    ``inputs`` names what was fed: ``random`` noise, and the data set of real images. ``domains``
+    ``inputs`` names what was fed: ``random`` noise, the data set of real images, and ``extreme``
+    noise, of which only finite answers are asked and which ``n`` does not count. ``domains``
     and what belongs to it is there where accuracy was measured.
     """
 

@@ -146,6 +146,7 @@ def test_head_sizes_that_slow_engines_down_are_named(
     assert f"warning: {warning}" in shown
     assert "model.fp32.engine: TensorRT-RTX" in shown
     assert "built, not run here" in shown
+    assert f"written to {output}" in shown
     assert record.onnx.sha256 == sha256(output / "model.onnx")
     assert record.tensors[0].shape[0] == 2
     assert record.built.profile.model_dump() == {"min": 2, "opt": 2, "max": 2}
