@@ -57,21 +57,25 @@ def in_words(measurement: Measurement) -> str:
 def within(result: BenchResult, name: str) -> Matched:
     """Pair the models of one result with the baseline that was measured beside them.
 
+    That may be of another precision: an int8 file is held against the fp32 one it was made from.
+
     Raises:
         ResultError: if a comparison names a measurement that the result does not hold.
     """
-    found = _by_key(result.measurements, name)
+    rows = _by_key(result.measurements, name).values()
+    found = {(row.model, *_side_by_side(row)): row for row in rows}
     names = {(row.model, row.batch): row.baseline for row in result.comparisons}
     pairs = []
-    for (model, at), measurement in found.items():
-        baseline = names.get((model, measurement.batch))
+    for measurement in rows:
+        model, baseline = measurement.model, names.get((measurement.model, measurement.batch))
         if baseline is None:
             continue
-        if (baseline, at) not in found:
+        base = found.get((baseline, *_side_by_side(measurement)))
+        if base is None:
             raise ResultError(
                 f"{name!r} is damaged: it compares {model!r} with {baseline!r}, which it lacks"
             )
-        pairs.append(Pair(measurement, found[baseline, at], interleaved=True))
+        pairs.append(Pair(measurement, base, interleaved=True))
     return Matched(pairs, missing=[], new=[])
 
 
@@ -106,6 +110,11 @@ def across(
         missing=[measurement for key, measurement in there.items() if key not in here],
         new=[measurement for key, measurement in here.items() if key not in there],
     )
+
+
+def _side_by_side(measurement: Measurement) -> tuple[str, str, int, int]:
+    """Return what two models share that were measured beside each other, in any precision."""
+    return measurement.runtime, measurement.device, measurement.threads, measurement.batch
 
 
 def _by_key(

@@ -16,9 +16,6 @@ from edgeprune.schema import BenchResult, Measurement
 if TYPE_CHECKING:
     from edgeprune.model import DenseOptions
 
-# What bench can measure.
-PRECISIONS = ("fp32",)
-
 
 def choose(result: BenchResult, name: str, model: str | None) -> list[Measurement]:
     """Return the measurements of one model: the one that is named, or the only one.
@@ -61,9 +58,8 @@ def remeasure(
         UsageError, ModelError, ArtifactError, UnavailableError: as :func:`bench`.
     """
     for row in wanted:
-        if row.estimated or row.precision not in PRECISIONS:
-            kind = "an estimate" if row.estimated else f"in {row.precision}"
-            raise UsageError(f"{in_words(row)} is {kind}, which cannot be measured again")
+        if row.estimated:
+            raise UsageError(f"{in_words(row)} is an estimate, which cannot be measured again")
     model = wanted[0].artifact or wanted[0].file or wanted[0].model
     settings = {(row.runtime, row.device, row.threads): None for row in wanted}
     results = []
@@ -112,7 +108,7 @@ def _renamed(result: BenchResult, rows: Sequence[Measurement]) -> BenchResult:
 
 
 def _check_same_model(now: Measurement, then: Measurement) -> None:
-    for fact in ("macs", "params", "fingerprint"):
+    for fact in ("precision", "macs", "params", "fingerprint"):
         found, before = getattr(now, fact), getattr(then, fact)
         if found is not None and before is not None and found != before:
             raise ResultError(

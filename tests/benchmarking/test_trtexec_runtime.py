@@ -79,8 +79,8 @@ def test_engines_beside_a_baseline(tmp_path: Path) -> None:
 
 
 def test_the_gate_measures_engines_again(tmp_path: Path) -> None:
-    half = write_engine(tmp_path / "half.engine", precision="fp32", ms=1.0)
-    dense = write_engine(tmp_path / "dense.engine", precision="fp32", ms=3.0)
+    half = write_engine(tmp_path / "half.engine", ms=1.0)
+    dense = write_engine(tmp_path / "dense.engine", ms=3.0)
     quick: dict[str, Any] = {"min_time_s": 1.0, "precision_target": None}
     first = bench([half], runtime="trtexec", device="cuda", **quick)
     (again,) = remeasure(first.measurements, dense, min_time_s=1.0)

@@ -78,6 +78,14 @@ def test_what_has_no_counterpart_is_said(stored: Any) -> None:
         stored(threads, runs.bench(runs.measurement("a")))
 
 
+def test_a_file_is_held_against_one_of_another_precision_beside_it(tmp_path: Path) -> None:
+    small, dense = runs.measurement("net.int8", 3, precision="int8"), runs.measurement("net", 5)
+    result = runs.bench(small, dense, compare=(("net.int8", "net"),))
+    (found,) = check(runs.write(tmp_path / "b.json", result)).findings
+    assert (found.model, found.precision, found.against) == ("net.int8", "int8", "net")
+    assert (found.verdict, found.ratio) == ("passed", pytest.approx(0.6, rel=0.01))
+
+
 def test_estimates_and_results_without_calls_have_no_verdict(stored: Any) -> None:
     good = runs.bench(runs.measurement("a"))
     for changes, reason in (({"estimated": True}, "an estimate"), ({"raw": None}, "single calls")):
@@ -267,8 +275,10 @@ def test_what_failed_in_one_pair_of_processes_only_is_inconclusive() -> None:
 def test_against_refuses_another_model_of_the_same_name(against: Any) -> None:
     with pytest.raises(ResultError, match=r"'net.onnx' is not the model .* macs 100 now, 99 then"):
         against({"net": [6.0], "old": [5.0]}, runs.measurement("net", macs=99))
-    with pytest.raises(UsageError, match="in int8, which cannot be measured again"):
-        against({}, runs.measurement("net", precision="int8"))
+    with pytest.raises(ResultError, match="precision fp32 now, int8 then"):
+        against({"net": [6.0], "old": [5.0]}, runs.measurement("net", precision="int8"))
+    with pytest.raises(UsageError, match="is an estimate, which cannot be measured again"):
+        against({}, runs.measurement("net", estimated=True))
     with pytest.raises(UsageError, match="max-time nan"):
         against({}, max_time_s=float("nan"))
     with pytest.raises(EdgepruneError, match=r"'gone.onnx' does not exist"):
