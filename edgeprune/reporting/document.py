@@ -105,6 +105,7 @@ class ReportRow(Facts):
     latency_ci95_ms: Interval | None = None
     throughput_ips: float | None = None
     peak_rss_mb: float | None = None
+    device_peak_mb: float | None = None
     energy_mj: float | None = None
     samples: int | None = None
     estimated: bool | None = None

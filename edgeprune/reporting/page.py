@@ -59,6 +59,8 @@ def html(data: ReportData) -> str:
         splits=_splits(data.models),
         common=_common_setting(data.rows),
         how=_how(data.rows),
+        memory=any(wording.memory(row) for row in data.rows),
+        energy=any(wording.energy(row) for row in data.rows),
         few=len(data.models) <= FEW_MODELS,
         dim_titles=DIM_TITLES,
     )

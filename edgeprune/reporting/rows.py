@@ -155,6 +155,7 @@ def _row(
         latency_ci95_ms=m.latency_ms.ci95,
         throughput_ips=m.throughput_ips,
         peak_rss_mb=m.memory_mb.peak_rss,
+        device_peak_mb=m.memory_mb.device_peak,
         energy_mj=m.energy_mj,
         samples=m.samples,
         estimated=m.estimated,

@@ -12,7 +12,9 @@ from edgeprune.reporting.layers import kind_tables
 from edgeprune.reporting.wording import (
     choice_text,
     count,
+    energy,
     interval,
+    memory,
     milliseconds,
     points,
     points_interval,
@@ -63,7 +65,7 @@ def markdown(data: ReportData) -> str:
     lines += choice_lines(data)
     lines += [line for note in data.notes for line in (f"> **Note:** {escape(note)}", "")]
     lines += [line for text in data.warnings for line in (f"> **Warning:** {escape(text)}", "")]
-    lines += table_lines(HEADER, [[escape(cell) for cell in cells_of(row)] for row in data.rows])
+    lines += row_lines(data)
     lines += layer_lines(data)
     lines += ["", DEFINITIONS]
     return "\n".join(lines) + "\n"
@@ -75,6 +77,18 @@ def choice_lines(data: ReportData) -> list[str]:
         return []
     lines = [f"- {escape(choice_text(choice))}" for choice in data.choices]
     return ["## Within the budget", "", *lines, ""]
+
+
+def row_lines(data: ReportData) -> list[str]:
+    """Return the table of all rows, without memory and energy where no row has them."""
+    rows = [cells_of(row) for row in data.rows]
+    shown = [
+        index
+        for index, name in enumerate(HEADER)
+        if name not in WHERE_KNOWN or any(row[index] for row in rows)
+    ]
+    cells = [[escape(row[index]) for index in shown] for row in rows]
+    return table_lines([HEADER[index] for index in shown], cells)
 
 
 def layer_lines(data: ReportData) -> list[str]:
@@ -106,8 +120,11 @@ HEADER = (
     "accuracy on target (%)",
     "against dense (points)",
     "source validation (%)",
+    "peak memory (MB)",
+    "energy (mJ per image)",
     "setting",
 )
+WHERE_KNOWN = ("peak memory (MB)", "energy (mJ per image)")
 
 DEFINITIONS = (
     "Accuracy on target: on the domain that was left out of training (unseen)."
@@ -130,6 +147,8 @@ def cells_of(row: ReportRow) -> list[str]:
         _accuracy(row),
         _drop(row),
         f"{row.source_val_accuracy:.1f}" if row.source_val_accuracy is not None else "",
+        memory(row),
+        energy(row),
         setting(row),
     ]
 

@@ -73,6 +73,20 @@ def size(number: int) -> str:
     return f"{text}B" if " " in text else f"{text} B"
 
 
+def memory(row: ReportRow) -> str:
+    """Write the peak memory of a row's process, and of its device, in MB; nothing if unknown."""
+    process = figures.significant(row.peak_rss_mb) if row.peak_rss_mb is not None else ""
+    if row.device_peak_mb is None:
+        return process
+    device = f"{figures.significant(row.device_peak_mb)} on the device"
+    return f"{process}, {device}" if process else device
+
+
+def energy(row: ReportRow) -> str:
+    """Write the energy of an image in mJ; nothing where it was not measured."""
+    return figures.significant(row.energy_mj) if row.energy_mj is not None else ""
+
+
 def setting(row: ReportRow | Measurement) -> str:
     """Say how a row was measured: ``onnxruntime on cpu, fp32, batch 1, 1 thread``."""
     if row.runtime is None:

@@ -21,7 +21,7 @@ from edgeprune.reporting.collect import collect
 from edgeprune.reporting.page import html
 from edgeprune.reporting.tables import markdown
 from edgeprune.reporting.write import build
-from edgeprune.schema import SplitFacts
+from edgeprune.schema import Memory, SplitFacts
 from edgeprune.training.evaluation import dg_result
 
 
@@ -69,6 +69,31 @@ def test_page_is_small_and_refers_to_nothing_outside(tmp_path: Path) -> None:
     assert "url(http" not in page
     assert "@import" not in page
     assert "beit_base_patch16_224, 50 %: 3.26x (3.16 to 3.35), 81.1 % (73.9 to 86.7)" in page
+
+
+def test_memory_and_energy_stand_beside_what_has_them(tmp_path: Path) -> None:
+    memory = Memory(weights=88.2, peak_rss=1214.4, device_peak=503.21)
+    rows = [
+        runs.measurement("a", 9.0, energy_mj=12.34),
+        runs.measurement("b", 9.0, memory_mb=memory),
+        runs.measurement("c", 9.0, memory_mb=memory.model_copy(update={"peak_rss": None})),
+    ]
+    data = of(runs.write_bench(tmp_path / "bench.json", runs.bench(rows, [])))
+    lines = [line for line in markdown(data).splitlines() if line.startswith("|")]
+    assert "| peak memory (MB) | energy (mJ per image) | setting |" in lines[0]
+    cells = [[cell.strip() for cell in line.split("|")][-4:-2] for line in lines[2:]]
+    assert cells == [
+        ["214", "12.3"],
+        ["1214, 503 on the device", ""],
+        ["503 on the device", ""],
+    ]
+    page = html(data)
+    assert all(f"<td>{cell}</td>" in page for row in cells for cell in row if cell)
+    none = rows[0].memory_mb.model_copy(update={"peak_rss": None})
+    bare = [runs.measurement("a", 9.0, memory_mb=none)]
+    data = of(runs.write_bench(tmp_path / "none.json", runs.bench(bare, [])))
+    for text in (markdown(data), html(data)):
+        assert not re.search("peak memory|energy (per|\\()", text, re.IGNORECASE)
 
 
 def test_hostile_text_is_text(tmp_path: Path) -> None:
