@@ -17,6 +17,7 @@ from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.stopping import StopRule
 from edgeprune.benchmarking.unified_memory import RamWatch
 from edgeprune.benchmarking.workers import Peaks, Worker, WorkerFactory
+from edgeprune.errors import UsageError
 from edgeprune.progress import Progress
 
 # For so many seconds copies to the device are timed, and as many back.
@@ -30,7 +31,8 @@ class Setup:
     ``sources`` are ready to load, the baseline first if there is one (``baseline`` is its label).
     Requests come every ``period_s``, or each as soon as the last is done. After a round a process
     comes to ``rest`` before the next one has its turn. ``board`` is where the files of a machine
-    lie whose CPU and GPU share their memory, None for others and on the CPU.
+    lie whose CPU and GPU share their memory, None for others and on the CPU. All
+    models have to be in ``precision``; None takes them as they are.
     """
 
     sources: Sequence[Source]
@@ -49,6 +51,7 @@ class Setup:
     rest: bool = True
     rhythm: Rhythm = ORDINARY
     board: Path | None = None
+    precision: str | None = None
 
     def job(self, source: Source, batch: int) -> Job:
         """Return what the process that measures ``source`` does."""
@@ -94,14 +97,27 @@ def start_workers(stack: ExitStack, setup: Setup, jobs: Sequence[Job]) -> list[S
     """
     if setup.board is None:
         workers = [stack.enter_context(setup.start(job)) for job in jobs]
-        return [Started(worker, worker.load(), None) for worker in workers]
+        return [
+            Started(worker, _load(worker, job, setup), None)
+            for worker, job in zip(workers, jobs, strict=True)
+        ]
     started = []
     for job in jobs:
         with RamWatch(setup.board) as watch:
             worker = stack.enter_context(setup.start(job))
-            loaded = worker.load()
+            loaded = _load(worker, job, setup)
         started.append(Started(worker, loaded, watch.grown_bytes))
     return started
+
+
+def _load(worker: Worker, job: Job, setup: Setup) -> Loaded:
+    loaded = worker.load()
+    if setup.precision not in (None, loaded.precision):
+        raise UsageError(
+            f"precision {setup.precision!r} was asked for, {job.name!r} is in {loaded.precision}",
+            hint=f"edgeprune export --precision {setup.precision} makes a file in it",
+        )
+    return loaded
 
 
 def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[Measured]:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
 from edgeprune.benchmarking import choice, context, results, runtimes, scenarios
-from edgeprune.benchmarking.candidates import Candidate, find, loadable
+from edgeprune.benchmarking.candidates import Candidate, Source, find, loadable
 from edgeprune.benchmarking.conditions import Watch
 from edgeprune.benchmarking.energy import metered
 from edgeprune.benchmarking.groups import Setup
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from edgeprune.model import DenseOptions
 
 DEVICES = ("cpu", "cuda")
+# Of ONNX files; what is no file is measured in the first.
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def bench(
@@ -38,6 +40,7 @@ def bench(
     baseline: Candidate | str | Path | None = None,
     runtime: str | None = None,
     device: str = "cpu",
+    precision: str | None = None,
     batches: Sequence[int] | None = None,
     threads: int | None = None,
     min_time_s: float = 3.0,
@@ -67,6 +70,8 @@ def bench(
             means ``onnxruntime``, and for the profile of a Jetson the one of the last two that
             works here.
         device: ``cpu``, ``cuda``, or the name of a device profile that is this machine.
+        precision: which all models have to be in; None takes a file as it is, and all else in
+            ``fp32``.
         batches: batch sizes, each measured on its own; None means 1, and in the scenario
             ``throughput`` powers of two.
         threads: compute threads of every library; None means all available cores.
@@ -97,6 +102,8 @@ def bench(
     """
     if runtime is not None:
         runtimes.check(runtime)
+    if precision is not None:
+        one_of(precision, "precision", PRECISIONS)
     scene = scenarios.get(scenario)
     options = Options(batches, period_s, duration_s)
     options.check(scenario, scene.NEEDS)
@@ -114,6 +121,7 @@ def bench(
     if program is not None:
         one_of(scenario, f"scenario for --runtime {chosen.runtime}", program.SCENARIOS)
     sources = find(wanted, module.FORMAT, chosen.runtime)
+    _check_precision(sources, precision)
     environment = context.describe(threads, module.PACKAGES, root)
     environment["runtime"] = dataclasses.asdict(chosen)
     if program is not None:
@@ -135,6 +143,7 @@ def bench(
             energy=energy,
             baseline=sources[0].label if baseline is not None else None,
             rhythm=program.RHYTHM if program is not None else ORDINARY,
+            precision=precision,
             board=root if target == "cuda" and find_board(root) is not None else None,
         )
         outcome = scene.measure(setup, options)
@@ -178,6 +187,16 @@ def _check_profiling(runtime: str, target: str) -> None:
     runtimes.get_profiling(runtime)
     if target != "cpu":
         raise UsageError(f"--per-layer is not for device {target!r}; accepted: cpu")
+
+
+def _check_precision(sources: Sequence[Source], precision: str | None) -> None:
+    """Refuse what is sure to be in another precision; a file tells its own once it is loaded."""
+    models = [source.label for source in sources if source.file is None]
+    if precision not in (None, PRECISIONS[0]) and models:
+        raise UsageError(
+            f"precision {precision!r} was asked for, {models[0]!r} is measured in {PRECISIONS[0]}",
+            hint=f"edgeprune export --precision {precision} makes a file to measure",
+        )
 
 
 def _add_layers(outcome: Outcome, start: WorkerFactory, progress: Progress) -> None:

@@ -11,7 +11,7 @@ from edgeprune.cli import app, options
 from edgeprune.cli.bench_lines import draw_lines
 from edgeprune.cli.estimate_table import draw_estimates
 from edgeprune.cli.render import quiet_stdout, show, warn
-from edgeprune.errors import UsageError, one_of
+from edgeprune.errors import UsageError
 from edgeprune.figures import count, significant
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from edgeprune.schema import BenchResult, Comparison, Measurement
 
-PRECISIONS = ("fp32",)
 RUNTIME = "onnxruntime"
 ENGINE_RUNTIMES = ("tensorrt", "trtexec")
 SCENARIO = "latency"
@@ -86,7 +85,10 @@ def bench(
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help="fp32 (the default); estimates of a Jetson: fp16 (their default), fp32."),
+        typer.Option(
+            help="fp32, fp16, int8: what is measured has to be in it. Default: a file's own, else"
+            " fp32. Estimates of a Jetson: fp16 (their default), fp32."
+        ),
     ] = None,
     min_time: Annotated[
         float,
@@ -185,10 +187,8 @@ def bench(
             )
             if scenario != SCENARIO:
                 raise UsageError(f"--host measures the scenario {SCENARIO!r} alone")
-        else:
-            if runtime is not None:
-                runtimes.check(runtime)
-            one_of(precision or PRECISIONS[0], "precision", PRECISIONS)
+        elif runtime is not None:
+            runtimes.check(runtime)
     with quiet_stdout():
         from edgeprune.benchmarking import Candidate
         from edgeprune.progress import TerminalProgress
@@ -236,6 +236,7 @@ def bench(
                 baseline=over,
                 runtime=runtime,
                 device=where,
+                precision=precision,
                 batches=batch,
                 threads=threads,
                 min_time_s=min_time,
@@ -271,13 +272,17 @@ def _table(console: Console, result: BenchResult) -> None:
 
     first = result.measurements[0]
     threads = f"{first.threads} thread{'s' if first.threads > 1 else ''}"
+    mixed = len({row.precision for row in result.measurements}) > 1
+    shared = [first.runtime, first.device, *([] if mixed else [first.precision]), threads]
     table = Table(
-        title=f"{first.runtime}, {first.device}, {first.precision}, {threads}",
+        title=", ".join(shared),
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("model", overflow="fold")
+    if mixed:
+        table.add_column("preci-\nsion", no_wrap=True)
     headers = ("batch", "p50\nms", "p95\nms", "img/s", "peak\nMB", "MACs", "fewer\nMACs")
     for header in (*headers, "faster\n[95 %]"):
         table.add_column(header, justify="right", no_wrap=True)
@@ -286,8 +291,9 @@ def _table(console: Console, result: BenchResult) -> None:
         table.add_column("mJ per\nimage", justify="right", no_wrap=True)
     compared = {(row.model, row.batch): row for row in result.comparisons}
     for row in result.measurements:
-        cells = _cells(row, compared.get((row.model, row.batch)))
-        table.add_row(*cells, *([_energy(row)] if energy else []))
+        name, *cells = _cells(row, compared.get((row.model, row.batch)))
+        precision = [row.precision] if mixed else []
+        table.add_row(name, *precision, *cells, *([_energy(row)] if energy else []))
     console.print(table)
     draw_lines(console, result)
 

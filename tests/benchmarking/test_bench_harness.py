@@ -71,6 +71,19 @@ def test_the_speedup_is_that_within_the_rounds(files: tuple[str, str]) -> None:
     assert (comparison.speedup, comparison.ci95) == (4.0, (4.0, 4.0))
 
 
+def test_a_file_of_another_precision_than_was_asked_for_is_refused(
+    files: tuple[str, str],
+) -> None:
+    def half_precision(job: Job) -> RecordedWorker:
+        return RecordedWorker([[MS] * 7], Loaded(img_size=8, precision="fp16"))
+
+    for scenario in ({}, {"scenario": "sustained", "duration_s": 3.0}):
+        with pytest.raises(UsageError, match=r"'fp32' was asked for, 'half' is in fp16"):
+            bench([files[1]], precision="fp32", start=half_precision, **scenario)
+    result = bench([files[1]], precision="fp16", threads=1, start=half_precision)
+    assert result.measurements[0].precision == "fp16"
+
+
 def test_without_a_baseline_nothing_is_compared(files: tuple[str, str]) -> None:
     result = bench(list(files), threads=1, start=play)
     assert len(result.measurements) == 2

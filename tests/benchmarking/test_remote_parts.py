@@ -367,6 +367,8 @@ def test_precisions_of_tensorrt(tmp_path: Path) -> None:
         assert task.loaded.precision == "fp16"
     with pytest.raises(UsageError, match=r"precision 'int8' was asked for, 'net' is .* in fp32"):
         tasks(path, **gpu, precision="int8")
+    with pytest.raises(UsageError, match=r"'half' is an ONNX file in fp16$"):
+        tasks(half, precision="fp32")
     engine = tmp_path / "net.engine"
     engine.write_bytes(b"engine")
     with pytest.raises(UsageError, match="what precision the engine"):
@@ -382,7 +384,7 @@ def test_precisions_of_tensorrt(tmp_path: Path) -> None:
     [
         ({"runtime": "torch"}, "unknown runtime on a far machine 'torch'; accepted: onnxruntime"),
         ({"runtime": "tensorrt"}, "'tensorrt' does not run on 'cpu'"),
-        ({"precision": "fp16"}, "unknown precision of onnxruntime 'fp16'; accepted: fp32"),
+        ({"precision": "int4"}, "unknown precision 'int4'; accepted: fp32, fp16, int8"),
         ({"device": "jetson-orin"}, "unknown device 'jetson-orin'"),
         ({"batches": (0,)}, "batch 0 is not accepted"),
         ({"min_time_s": float("nan")}, "min-time nan is not accepted"),

@@ -38,7 +38,13 @@ def net(tmp_path: Path) -> str:
         (["{net}", "--runtime", "onyx"], 2, "accepted: onnxruntime, onnxruntime-tensorrt, "),
         (["{net}", "--device", "gpu"], 2, "unknown device 'gpu'; accepted: cpu, cuda, "),
         (["{net}", "--device", "jetson-orin-nano"], 3, "no such device here"),
-        (["{net}", "--precision", "int8"], 2, "unknown precision 'int8'; accepted: fp32"),
+        (
+            ["{net}", "--precision", "int4"],
+            2,
+            "unknown precision 'int4'; accepted: fp32, fp16, int8",
+        ),
+        (["{net}", "--precision", "int8"], 2, "precision 'int8' was asked for, 'net' is in fp32"),
+        (["vit_tiny_patch16_224", "--precision", "fp16"], 2, "is measured in fp32"),
         (["{net}", "--min-time", "0"], 2, "min-time 0 is not accepted"),
         (["{net}", "--min-time", "nan"], 2, "min-time nan is not accepted"),
         (["{net}", "--max-time", "1"], 2, "max-time 1 is not accepted; seconds from min-time (3)"),
@@ -81,6 +87,22 @@ def test_bad_input_is_one_line(
     assert message in err
     assert err.startswith("error: ")
     assert len(err.splitlines()) <= 2
+
+
+def test_a_table_of_two_precisions_names_them_row_by_row(
+    net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = onnx.load(net)
+    onnx.helper.set_model_props(model, {"edgeprune.precision": "int8"})
+    onnx.save(model, str(tmp_path / "small.onnx"))
+    quick = ["--min-time", "0.1", "--precision-target", "none", "--threads", "1"]
+    assert main(["bench", net, str(tmp_path / "small.onnx"), *quick]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].strip() == "onnxruntime, cpu, 1 thread"
+    rows = [line.split()[:3] for line in lines if line.split()[:1] in (["net"], ["small"])]
+    assert rows == [["net", "fp32", "1"], ["small", "int8", "1"]]
+    assert main(["bench", net, *quick]) == 0
+    assert capsys.readouterr().out.startswith("onnxruntime, cpu, fp32, 1 thread")
 
 
 def test_json_goes_to_stdout_and_to_the_file(

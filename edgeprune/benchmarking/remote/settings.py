@@ -6,14 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 
 from edgeprune.benchmarking import rounds
-from edgeprune.benchmarking.harness import DEVICES, check_settings
+from edgeprune.benchmarking.harness import DEVICES, PRECISIONS, check_settings
 from edgeprune.benchmarking.runtimes import trtexec
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.devices import DeviceProfile, load_profile, profile_names
 from edgeprune.errors import UsageError, one_of
 
-# What each runtime accepts as --precision; TensorRT builds engines of ONNX files for it.
-PRECISIONS = {"onnxruntime": ("fp32",), "tensorrt": ("fp32", "fp16", "int8")}
 PACKAGES = {"onnxruntime": ("onnxruntime", "numpy"), "tensorrt": ()}
 
 # The numbers of a local bench, for the agent, which imports nothing of edgeprune.
@@ -32,7 +30,8 @@ class Settings:
     """Options of a remote bench; see :func:`edgeprune.benchmarking.bench` for their meaning.
 
     ``device`` may be a profile, which the machine there then has to be. ``threads`` None means
-    all cores that may be used there. ``precision`` None means what an ONNX file is made for.
+    all cores that may be used there. ``precision`` None means what a file is in;
+    TensorRT builds ONNX files for it.
 
     Raises:
         UsageError: for a value that is not accepted.
@@ -49,10 +48,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        one_of(self.runtime, "runtime on a far machine", PRECISIONS)
+        one_of(self.runtime, "runtime on a far machine", PACKAGES)
         one_of(self.device, "device", dict.fromkeys([*DEVICES, *profile_names()]))
         if self.precision is not None:
-            one_of(self.precision, f"precision of {self.runtime}", PRECISIONS[self.runtime])
+            one_of(self.precision, "precision", PRECISIONS)
         check_settings(self.batches, self.threads)
         StopRule.of(self.min_time_s, self.max_time_s, self.precision_target)
         object.__setattr__(self, "batches", tuple(dict.fromkeys(self.batches)))

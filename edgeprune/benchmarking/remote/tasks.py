@@ -133,11 +133,13 @@ def _engine_task(
 def _with_precision(loaded: Loaded, job: Job, settings: Settings) -> Loaded:
     """Return what is known of a model that TensorRT may build for a lower precision."""
     asked = settings.precision
-    if settings.runtime != "tensorrt" or asked is None or asked == loaded.precision:
+    if asked is None or asked == loaded.precision:
         return loaded
-    if (loaded.precision, asked) != ("fp32", "fp16"):
+    builds = settings.runtime == "tensorrt"
+    if not builds or (loaded.precision, asked) != ("fp32", "fp16"):
         raise UsageError(
             f"precision {asked!r} was asked for, {job.name!r} is an ONNX file in"
-            f" {loaded.precision}; files in fp32 can also be built for fp16"
+            f" {loaded.precision}"
+            + ("; files in fp32 can also be built for fp16" if builds else "")
         )
     return Loaded(**{**vars(loaded), "precision": asked})
