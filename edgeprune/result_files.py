@@ -43,9 +43,13 @@ def read_bench(path: Path) -> BenchResult:
 def _layer_times(row: Measurement) -> dict[str, float]:
     """Return what all layers take, and what a single one takes if it is less than nothing."""
     measured = row.per_layer.layers if row.per_layer else []
+    columns = {
+        "per_layer.layers": [layer.latency_ms for layer in measured],
+        "per_layer.layers.share": [layer.share for layer in measured],
+        "layers": [layer.latency_ms for layer in row.layers or []],
+    }
     found = {}
-    for where, layers in (("per_layer.layers", measured), ("layers", row.layers or [])):
-        times = [layer.latency_ms for layer in layers]
+    for where, times in columns.items():
         if times:
             found[where] = min([sum(times), *(time for time in times if time < 0)])
     return found

@@ -115,6 +115,16 @@ def test_a_layer_that_takes_less_than_nothing_is_damage(
             collect([path])
 
 
+@pytest.mark.parametrize("share", [0.0, -0.5])
+def test_shares_that_are_none_are_damage(tmp_path: Path, share: float) -> None:
+    found = runs.per_layer((1.0, 2.0))
+    layers = [layer.model_copy(update={"share": share}) for layer in found.layers]
+    row = runs.measurement("a", 1.0, per_layer=found.model_copy(update={"layers": layers}))
+    path = runs.write_bench(tmp_path / "bench.json", runs.bench([row], []))
+    with pytest.raises(ResultError, match=r"per_layer.layers.share is .*must be above 0"):
+        collect([path])
+
+
 def test_a_layer_may_take_nothing(tmp_path: Path) -> None:
     rows = [runs.measurement("a", 1.0, per_layer=runs.per_layer((1.0, 0.0)))]
     path = runs.write_bench(tmp_path / "bench.json", runs.bench(rows, []))
