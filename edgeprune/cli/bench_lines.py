@@ -39,9 +39,10 @@ def bench_lines(result: BenchResult) -> Iterator[str]:
     for row in result.measurements:
         where = f"{row.model}, batch {row.batch}"
         if row.dropped is not None and result.period_ms is not None:
+            dropped = f"{row.dropped} were dropped, for the one before was not done"
             yield (
-                f"{where}: a request every {result.period_ms:g} ms; {row.dropped} were dropped, for"
-                " the one before was not done"
+                f"{where}: a request every {result.period_ms:g} ms;"
+                f" {dropped if row.dropped else 'none was dropped'}"
             )
         if row.sustained is not None:
             yield (

@@ -146,6 +146,8 @@ def test_paced_calls_come_with_the_period(files: tuple[str, str]) -> None:
     assert (row.latency_ms.p50, row.dropped) == (2.0, row.rounds)
     assert len(result.comparisons) == 1
     assert "a request every 250 ms; 15 were dropped" in next(bench_lines(result))
+    whole = result.model_copy(update={"measurements": [row.model_copy(update={"dropped": 0})]})
+    assert next(bench_lines(whole)).endswith("a request every 250 ms; none was dropped")
 
 
 def test_sustained_load_shows_the_rate_over_time(files: tuple[str, str]) -> None:
