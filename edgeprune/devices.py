@@ -23,6 +23,13 @@ Positive = Annotated[int, Field(ge=1, strict=True)]
 
 # How far a computed peak may be from cores x 2 x clock: figures are rounded.
 PEAK_TOLERANCE = 0.05
+# More than any device has, by far: such a figure is in another unit.
+LARGEST = {
+    "gpu_clock_mhz": 10_000,
+    "cpu_clock_mhz": 10_000,
+    "memory_gb": 10_000,
+    "bandwidth_gbs": 100_000,
+}
 
 
 class Match(Facts):
@@ -95,6 +102,10 @@ class DeviceProfile(Facts):
 
     @model_validator(mode="after")
     def _plausible(self) -> DeviceProfile:
+        for key, most in LARGEST.items():
+            value = getattr(self, key)
+            if value is not None and value > most:
+                raise ValueError(f"{key}: {value:g} is more than any device has; its unit is wrong")
         _not_below("fp16_dense_tflops", self.fp16_dense_tflops, "fp32_tflops", self.fp32_tflops)
         _not_below(
             "int8_dense_tops", self.int8_dense_tops, "fp16_dense_tflops", self.fp16_dense_tflops
