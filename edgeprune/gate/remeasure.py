@@ -16,6 +16,9 @@ from edgeprune.schema import BenchResult, Measurement
 if TYPE_CHECKING:
     from edgeprune.model import DenseOptions
 
+# In the device of a result that came from another machine: cpu on board.
+FAR = " on "
+
 
 def choose(result: BenchResult, name: str, model: str | None) -> list[Measurement]:
     """Return the measurements of one model: the one that is named, or the only one.
@@ -60,6 +63,11 @@ def remeasure(
     for row in wanted:
         if row.estimated:
             raise UsageError(f"{in_words(row)} is an estimate, which cannot be measured again")
+        if FAR in row.device:
+            raise UsageError(
+                f"{in_words(row)} was measured with --host, --against measures here",
+                hint="--baseline BASE.json compares two results of the far machine",
+            )
     model = wanted[0].artifact or wanted[0].file or wanted[0].model
     settings = {(row.runtime, row.device, row.threads): None for row in wanted}
     results = []

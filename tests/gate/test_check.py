@@ -279,6 +279,8 @@ def test_against_refuses_another_model_of_the_same_name(against: Any) -> None:
         against({"net": [6.0], "old": [5.0]}, runs.measurement("net", precision="int8"))
     with pytest.raises(UsageError, match="is an estimate, which cannot be measured again"):
         against({}, runs.measurement("net", estimated=True))
+    with pytest.raises(UsageError, match="was measured with --host, --against measures here"):
+        against({}, runs.measurement("net", device="cpu on board"))
     with pytest.raises(UsageError, match="max-time nan"):
         against({}, max_time_s=float("nan"))
     with pytest.raises(EdgepruneError, match=r"'gone.onnx' does not exist"):
