@@ -306,7 +306,7 @@ def _cells(row: Measurement, comparison: Comparison | None) -> tuple[str, ...]:
     ratio = speedup = ""
     if comparison is not None:
         low, high = comparison.ci95
-        speedup = f"{comparison.speedup:.2f}x [{low:.2f}, {high:.2f}]"
+        speedup = f"{comparison.speedup:.2f}x\n[{low:.2f}, {high:.2f}]"
         ratio = f"{comparison.macs_ratio:.2f}x" if comparison.macs_ratio is not None else "-"
     return (
         row.model,

@@ -129,10 +129,12 @@ def test_the_table_shows_macs_and_time_side_by_side(
         onnx.save(model, str(tmp_path / f"{name}.onnx"))
     half, dense = str(tmp_path / "half.onnx"), str(tmp_path / "dense.onnx")
     assert main(["bench", half, "--baseline", dense, "--min-time", "0.05", "--threads", "1"]) == 0
-    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(" half")]
-    assert "1 M" in row
-    assert "4.00x" in row
-    assert row.rstrip().endswith("]")
+    lines = capsys.readouterr().out.splitlines()
+    (at,) = [index for index, line in enumerate(lines) if line.startswith(" half")]
+    assert "1 M" in lines[at]
+    assert "4.00x" in lines[at]
+    assert lines[at].rstrip().endswith("x")
+    assert lines[at + 1].strip().startswith("[")
 
 
 def test_a_timm_model_is_exported_first(capsys: pytest.CaptureFixture[str]) -> None:
