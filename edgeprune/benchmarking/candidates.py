@@ -158,7 +158,7 @@ def _engine(candidate: Candidate, runtime_format: str, runtime: str) -> Source:
     if runtime_format != "engine":
         raise UsageError(
             f"runtime {runtime!r} cannot load the engine {reference!r}",
-            hint="--runtime tensorrt measures engines",
+            hint="--runtime tensorrt or trtexec measures engines",
         )
     read_record(path)
     return engine_source(candidate)

@@ -86,8 +86,9 @@ def bench(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32, fp16, int8: what is measured has to be in it. Default: a file's own, else"
-            " fp32. Estimates of a Jetson: fp16 (their default), fp32."
+            help="fp32, fp16, int8: what is measured has to be in it; with --host and tensorrt,"
+            " what fp32 files are built for. Default: a file's own, else fp32. Estimates of a Jetson:"
+            " fp16 (their default), fp32."
         ),
     ] = None,
     min_time: Annotated[
