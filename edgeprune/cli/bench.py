@@ -87,8 +87,8 @@ def bench(
         str | None,
         typer.Option(
             help="fp32, fp16, int8: what is measured has to be in it; with --host and tensorrt,"
-            " what fp32 files are built for. Default: a file's own, else fp32. Estimates of a Jetson:"
-            " fp16 (their default), fp32."
+            " what fp32 files are built for. Default: a file's own, else fp32. Estimates of a"
+            " Jetson: fp16 (their default), fp32."
         ),
     ] = None,
     min_time: Annotated[

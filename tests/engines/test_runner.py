@@ -152,7 +152,7 @@ def test_engines_are_measured_by_their_own_runtime(engine: Path, tmp_path: Path)
     assert (source.label, source.weights_bytes) == ("model.fp16", 6)
     with pytest.raises(UsageError, match="'onnxruntime' cannot load the engine") as caught:
         find([Candidate(str(engine))], "onnx", "onnxruntime")
-    assert caught.value.hint == "--runtime tensorrt measures engines"
+    assert caught.value.hint == "--runtime tensorrt or trtexec measures engines"
     with pytest.raises(UsageError, match=r"measures engine files; 'x\.onnx' is none"):
         find([Candidate("x.onnx")], "engine", "tensorrt")
     with pytest.raises(UsageError, match="runs on a GPU; --device cpu was asked for"):
