@@ -21,9 +21,12 @@ def check_same_machine(
     """Compare two environments.
 
     Raises:
-        ResultError: naming what differs, or the result that does not say on which CPU it was made.
+        ResultError: naming what differs, or the result that does not say on which CPU it was made,
+            or was estimated.
     """
     for environment, name in ((current, current_name), (baseline, baseline_name)):
+        if environment.get("estimated"):
+            raise ResultError(f"{name!r} holds estimates, which are compared with nothing")
         if not environment.get("cpu"):
             raise ResultError(f"{name!r} does not say on which CPU it was measured")
     found = differences(current, baseline)

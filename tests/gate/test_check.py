@@ -110,6 +110,7 @@ def test_a_percentile_that_is_not_quoted_has_no_verdict(stored: Any) -> None:
         ({"governor": "powersave"}, "governor performance and powersave"),
         ({"versions": {"onnxruntime": "1.30.0"}}, "onnxruntime 1.32.0 and 1.30.0"),
         ({"cpu": None}, "base.json' does not say on which CPU"),
+        ({"cpu": None, "estimated": True}, "base.json' holds estimates, which are compared with"),
     ],
 )
 def test_another_machine_is_refused(stored: Any, change: dict[str, Any], told: str) -> None:
