@@ -433,7 +433,7 @@ def test_a_simulated_jetson(
     assert environment["power_mode"] == "MAXN_SUPER"
     assert environment["clocks"] == "GPU MinFreq=1020 MaxFreq=1020"
     assert environment["tegrastats"]["board_mw_mean"] == 4742
-    assert environment["trtexec"]["version"] == "10.9.0"
+    assert environment["trtexec"]["version"] == environment["versions"]["trtexec"] == "10.9.0"
     (command,) = environment["trtexec"]["commands"]
     assert "--shapes=images:2x3x8x8" in command
     assert "--noDataTransfers" in command

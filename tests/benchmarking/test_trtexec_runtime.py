@@ -22,6 +22,7 @@ from edgeprune.benchmarking.runtimes import trtexec
 from edgeprune.benchmarking.runtimes.base import Job
 from edgeprune.cli import main
 from edgeprune.errors import EngineError, ModelError, ResultError, UnavailableError, UsageError
+from edgeprune.gate import check
 from edgeprune.gate.remeasure import remeasure
 
 WORDS = ["--runtime", "trtexec", "--min-time", "1", "--precision-target", "none"]
@@ -71,6 +72,7 @@ def test_engines_beside_a_baseline(tmp_path: Path) -> None:
     assert result.environment["runtime"] == {"runtime": "trtexec", "why": "asked for"}
     facts = result.environment["trtexec"]
     assert facts["version"] == "10.3.0"
+    assert result.environment["versions"]["trtexec"] == "10.3.0"
     assert "--noDataTransfers" in facts["options"]
     bound = [line for line in result.warnings if "bound by Enqueue Time" in line]
     assert len(bound) == 2
@@ -85,6 +87,18 @@ def test_the_gate_measures_engines_again(tmp_path: Path) -> None:
     first = bench([half], runtime="trtexec", device="cuda", **quick)
     (again,) = remeasure(first.measurements, dense, min_time_s=1.0)
     assert [c.speedup for c in again.comparisons] == [3.0]
+
+
+def test_the_gate_refuses_engines_of_two_versions(tmp_path: Path) -> None:
+    quick: dict[str, Any] = {"min_time_s": 1.0, "precision_target": None}
+    engine = write_engine(tmp_path / "half.engine")
+    result = bench([engine], runtime="trtexec", device="cuda", **quick)
+    other = dict(result.environment["versions"], trtexec="8.6.2")
+    base = result.model_copy(update={"environment": {**result.environment, "versions": other}})
+    (tmp_path / "new.json").write_text(result.to_json())
+    (tmp_path / "base.json").write_text(base.to_json())
+    with pytest.raises(ResultError, match=r"trtexec 10\.3\.0 and 8\.6\.2"):
+        check(tmp_path / "new.json", baseline=tmp_path / "base.json")
 
 
 def test_what_trtexec_is_told(tmp_path: Path) -> None:

@@ -55,10 +55,13 @@ def make_document(
         for task, model, run in zip(tasks, models, runs, strict=True)
     ]
     left = environment["left"]
+    told = _trtexec(models, runs)
     facts = environment | {
         "tegrastats": tegrastats.summary([sample for _, sample in samples]),
-        "trtexec": _trtexec(models, runs),
+        "trtexec": told,
     }
+    if told is not None:
+        facts["versions"] = {**environment["versions"], "trtexec": told["version"]}
     notes += more
     notes += [f"an earlier run that was cut off left {path} there; remove it" for path in left]
     notes += [note for entry in measured for note in _imprecise(entry, rule, seed)]

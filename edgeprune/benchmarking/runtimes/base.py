@@ -153,7 +153,11 @@ class ProgramModule(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """Return which program it is and how it is run. Raises UnavailableError without one."""
+        """Return which program it is, its ``version``, and how it is run.
+
+        Raises:
+            UnavailableError: if it is not here.
+        """
         ...
 
 
