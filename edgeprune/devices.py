@@ -30,6 +30,11 @@ LARGEST = {
     "memory_gb": 10_000,
     "bandwidth_gbs": 100_000,
 }
+# What the patterns below accept, for a person.
+PATTERNS = {
+    "name": "lower-case letters, digits and dashes are",
+    "sm": "a number and one more digit, such as 8.7, are",
+}
 
 
 class Match(Facts):
@@ -242,5 +247,7 @@ def _first_problem(error: ValidationError) -> tuple[str, str | None]:
         return f"unknown key {key!r}", nearest(str(first["loc"][-1]), accepted)
     if first["type"] == "missing":
         return f"key {key!r} is missing", None
+    if first["type"] == "string_pattern_mismatch":
+        return f"{key}: {first['input']!r} is not accepted; {PATTERNS[key]}", None
     message = first["msg"].removeprefix("Value error, ")
     return (f"{key}: {message} (found {first['input']!r})" if key else message), None

@@ -103,7 +103,12 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
         ("latency_budget_ms = 33.3", "latency_budget_ms = 0", "latency_budget_ms"),
         ("int8_dense_tops = 33.4", "int8_dense_tops = 3.34", "int8_dense_tops: 3.34 is below fp16"),
         ("advertised_sparse_tops = 67", "advertised_sparse_tops = 6", "advertised_sparse_tops"),
-        ('sm = "8.7"', 'sm = "87"', "sm"),
+        ('sm = "8.7"', 'sm = "87"', "sm: '87' is not accepted; a number and one more digit"),
+        (
+            'name = "jetson-orin-nano-super"',
+            'name = "My Board"',
+            "name: 'My Board' is not accepted",
+        ),
         ('kind = "jetson"', 'kind = "tpu"', "kind"),
         ("power_modes_w = [7, 15, 25]", "power_modes_w = [7, -15]", "power_modes_w.1"),
         ('of = ["sm"]', 'of = ["gpu_sms"]', "'gpu_sms' has more than one source"),
