@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RUNTIME = "onnxruntime"
 ENGINE_RUNTIMES = ("tensorrt", "trtexec")
 SCENARIO = "latency"
+MIN_TIME_S = 3.0
+PRECISION_TARGET = "1%"
 REMOTE_PYTHON = "python3"
 
 
@@ -96,7 +98,7 @@ def bench(
         typer.Option(
             metavar="S", help="Seconds of timed calls per model and batch size, at least."
         ),
-    ] = 3.0,
+    ] = MIN_TIME_S,
     max_time: Annotated[
         float | None,
         typer.Option(metavar="S", help="And at most. Default: ten times --min-time."),
@@ -108,7 +110,7 @@ def bench(
             help="Stop between the two when the interval on every median is within this;"
             " none stops after --min-time.",
         ),
-    ] = "1%",
+    ] = PRECISION_TARGET,
     scenario: Annotated[
         str,
         typer.Option(
@@ -163,7 +165,16 @@ def bench(
         if scenario != SCENARIO:
             raise UsageError("--scenario is for measurements; an estimate is of one call")
         _refuse(
-            {"period": period, "duration": duration, "images": images, "max-time": max_time},
+            {
+                "period": period,
+                "duration": duration,
+                "images": images,
+                "min-time": min_time if min_time != MIN_TIME_S else None,
+                "max-time": max_time,
+                "precision-target": precision_target
+                if precision_target != PRECISION_TARGET
+                else None,
+            },
             "is for measurements; an estimate is of one call",
         )
         if per_layer:

@@ -56,6 +56,8 @@ def net(tmp_path: Path) -> str:
         (["{net}", "--ssh-config", "x"], 2, "are for --host"),
         (["e.engine", "--runtime", "tensorrt", "--precision", "fp16"], 2, "no --precision"),
         (["{net}", "--estimate", "--images", "{tmp}"], 2, "--images is for measurements"),
+        (["{net}", "--estimate", "--min-time", "7"], 2, "--min-time is for measurements"),
+        (["{net}", "--estimate", "--precision-target", "none"], 2, "--precision-target is for"),
         (["{net}", "--images", "{tmp}/empty"], 2, "holds no image"),
         (["{net}", "--runtime", "onnxruntime-tensorrt"], 2, "does not run on 'cpu'; accepted"),
         (["{net}", "--batch", "0"], 2, "batch 0 is not accepted; 1 and more"),
