@@ -33,7 +33,7 @@ def run() -> dict[str, Any]:
         export_onnx(model, dense)
         settings = PruneSettings(ratio=0.5, metric="l1", scope="local")
         export_onnx(prune(model, settings).model, half)
-        both = (str(half), "--baseline", str(dense), "--batch", "1,8")
+        both = (str(half), "--baseline", str(dense), "--batch", "1", "--batch", "8")
         rows = [
             _measure(what, seconds)
             for what in ((str(dense), "--batch", "1"), both)

@@ -69,6 +69,7 @@ def _measure(root: Path, trials: int, workers: int) -> dict[str, Any]:
     started = time.perf_counter()
     subprocess.run(
         [*command, "--workers", str(workers), "--threads", "1"],
+        cwd=root,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=True,
