@@ -8,7 +8,6 @@ slower is measured by the checks themselves. Checks of both kinds take turns.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -59,7 +58,6 @@ def _count(findings: list[dict[str, Any]]) -> dict[str, Any]:
         **{verdict: verdicts[verdict] for verdict in ("passed", "failed", "inconclusive")},
         "median ratio": statistics.median(ratios),
         "ratios": [min(ratios), max(ratios)],
-        "cores": os.cpu_count(),
     }
 
 
@@ -78,9 +76,12 @@ def _exported(output: Path, *model: str) -> Path:
 
 
 def _edgeprune(*arguments: str) -> str:
+    """Return what the command prints; a check that fails ends with 1, anything else is an error."""
     done = subprocess.run(
         [*EDGEPRUNE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
+    if done.returncode not in (0, 1):
+        done.check_returncode()
     return done.stdout
 
 

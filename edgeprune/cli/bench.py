@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from edgeprune.schema import BenchResult, Comparison, Measurement
 
 RUNTIME = "onnxruntime"
-ENGINE_RUNTIMES = ("tensorrt", "trtexec")
 SCENARIO = "latency"
 MIN_TIME_S = 3.0
 PRECISION_TARGET = "1%"
@@ -156,7 +155,7 @@ def bench(
         check_output_file(output)
     if host is None and (ssh_config is not None or remote_python != REMOTE_PYTHON):
         raise UsageError("--ssh-config and --remote-python are for --host")
-    where = device or ("cuda" if runtime in ENGINE_RUNTIMES else "cpu")
+    where = device or _default_device(runtime)
     if estimate:
         if host is not None:
             raise UsageError("--host measures, --estimate does not; one of them was expected")
@@ -268,6 +267,16 @@ def bench(
     if not estimate:
         warn(result.warnings)
     show(result, json_, lambda console: (draw_estimates if estimate else _table)(console, result))
+
+
+def _default_device(runtime: str | None) -> str:
+    """Return the GPU for a runtime that measures engines, the CPU for any other."""
+    from edgeprune.benchmarking import runtimes
+    from edgeprune.benchmarking.choice import takes_engines
+
+    if runtime in runtimes.names() and takes_engines(runtime, "cpu"):
+        return "cuda"
+    return "cpu"
 
 
 def _refuse(options: dict[str, object], why: str) -> None:
