@@ -20,6 +20,10 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
 )
 
+# Settings of glibc; this one has malloc ask for huge pages (madvise).
+TUNABLES = "GLIBC_TUNABLES"
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+
 
 def version_of(package: str) -> str | None:
     """Return the installed version of a distribution, or None."""
@@ -70,8 +74,13 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def worker_environment(threads: int) -> dict[str, str]:
-    """Return the environment of a worker: the number of threads for every library it may load."""
+def worker_environment(threads: int, huge_pages: bool = False) -> dict[str, str]:
+    """Return the environment of a worker: the number of threads for every library it may load.
+
+    With ``huge_pages`` its memory comes in large pages where the system has them for who asks
+    (Linux with glibc 2.35 and later).
+    """
+    tunables = [text for text in (os.environ.get(TUNABLES), HUGE_PAGES) if text]
     return {
         **os.environ,
         **dict.fromkeys(THREAD_VARIABLES, str(threads)),
@@ -82,4 +91,5 @@ def worker_environment(threads: int) -> dict[str, str]:
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         # Modules of the same name in the current directory must not be imported.
         "PYTHONSAFEPATH": "1",
+        **({TUNABLES: ":".join(tunables)} if huge_pages else {}),
     }

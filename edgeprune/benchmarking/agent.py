@@ -355,23 +355,25 @@ def worker() -> None:
     channel = os.dup(1)
     os.dup2(2, 1)
     call: Callable[[], object] = int
+    rest = True
     with os.fdopen(channel, "w") as replies:
         for line in sys.stdin:
             request = json.loads(line)
             try:
                 if request["do"] == "load":
-                    call = load_onnx(request["task"])
+                    call, rest = load_onnx(request["task"]), request["task"]["rest"]
                     gc.collect()
                     gc.freeze()
                     wait_until_idle()
                     reply: dict[str, Any] = {}
                 elif request["do"] == "round":
                     gc.disable()
-                    lead_in = timed_calls(call, request["lead_in_s"])
+                    lead_in_s = request["lead_in_s"]
+                    lead_in = timed_calls(call, lead_in_s) if lead_in_s > 0 else []
                     samples = timed_calls(call, request["seconds"])
                     gc.enable()
                     reply = {"samples_ns": samples, "lead_in": len(lead_in)}
-                    reply["idle"] = wait_until_idle()
+                    reply["idle"] = wait_until_idle() if rest else True
                 else:
                     reply = {"rss_bytes": peak_rss_bytes()}
             except AgentError as error:
@@ -399,7 +401,10 @@ class OnnxWorker:
 
     def round(self, seconds: float, lead_in_s: float) -> dict[str, Any]:
         """Run unrecorded calls, then timed ones."""
-        return self._ask({"do": "round", "seconds": seconds, "lead_in_s": lead_in_s})
+        start = time.monotonic()
+        reply = self._ask({"do": "round", "seconds": seconds, "lead_in_s": lead_in_s})
+        reply["beside_s"] = time.monotonic() - start - sum(reply["samples_ns"]) / 1e9
+        return reply
 
     def facts(self) -> dict[str, Any]:
         """Return the peak memory."""
@@ -473,7 +478,7 @@ class TrtexecWorker:
         ]
         times.unlink()
         samples = [round(float(query["computeMs"]) * 1e6) for query in queries]
-        return {"samples_ns": samples, "lead_in": 0, "idle": True}
+        return {"samples_ns": samples, "lead_in": 0, "idle": True, "beside_s": 0.0}
 
     def facts(self) -> dict[str, Any]:
         """Return the last log and command line, for the workstation to read."""
@@ -517,40 +522,56 @@ def measure_group(
 
     ``stop`` says when it is enough, ``order`` shuffles, ``say`` is told the share that is done.
     """
-    warmups: list[dict[str, Any]] = [
-        {"calls": 0, "call_s": 0.0, "rates": [], "spent_s": 0.0, "stop": None} for _ in workers
-    ]
+    nothing = {"calls": 0, "call_s": 0.0, "beside_s": 0.0, "spent_s": 0.0, "stop": None}
+    warmups: list[dict[str, Any]] = [{**nothing, "rates": []} for _ in workers]
     while any(state["stop"] is None for state in warmups):
         for index, state in enumerate(warmups):
             if state["stop"] is None:
-                warm_up_window(workers[index], state, rules)
+                lead_in_s = lead_in_for(state, rules, len(workers))
+                warm_up_window(workers[index], state, rules, lead_in_s)
     found: list[dict[str, Any]] = [
         {"rounds": [], "spans_ns": [], "restless": 0, "warmup": state} for state in warmups
     ]
-    slowest = max(rules["round_s"], *(state["call_s"] for state in warmups))
+    lead_ins_s = [lead_in_for(state, rules, len(workers)) for state in warmups]
+    turn_s = shortest_turn(warmups, rules)
     seconds, target = stop["min_time_s"], stop["precision"]
-    count = int(min(max(seconds / slowest, rules["min_rounds"]), rules["max_rounds"]))
+    count = int(min(max(seconds / turn_s, rules["min_rounds"]), rules["max_rounds"]))
     share = seconds / stop["max_time_s"] if target is not None else 1.0
     for number in range(count):
-        take_turns(workers, found, seconds / count, rules["lead_in_s"], order)
+        take_turns(workers, found, seconds / count, lead_ins_s, order)
         say(share * (number + 1) / count)
     stopped_by = "min_time"
     if target is not None:
-        stopped_by = until_precise(workers, found, rules, stop, slowest, order, say)
+        stopped_by = until_precise(workers, found, rules, stop, turn_s, lead_ins_s, order, say)
     return [{**entry, "stopped_by": stopped_by} for entry in found]
+
+
+def lead_in_for(state: dict[str, Any], rules: dict[str, float], models: int) -> float:
+    """Return the seconds of calls that are not recorded before those of a turn that are."""
+    if rules["anew"] or (models > 1 and state["call_s"] < rules["lead_in_s"]):
+        return rules["lead_in_s"]
+    return 0.0
+
+
+def shortest_turn(warmups: list[dict[str, Any]], rules: dict[str, float]) -> float:
+    """Return the seconds of a turn that holds a call of every model, and outweighs its own cost."""
+    slowest_s = max(state["call_s"] for state in warmups)
+    beside_s = max(state["beside_s"] for state in warmups)
+    turn_s: float = max(rules["round_s"], slowest_s, beside_s / rules["beside_share"])
+    return turn_s
 
 
 def take_turns(
     workers: list[Any],
     found: list[dict[str, Any]],
     seconds: float,
-    lead_in_s: float,
+    lead_ins_s: list[float],
     order: random.Random,
 ) -> None:
     """Measure every worker once, in an order that is drawn anew."""
     for index in order.sample(range(len(workers)), len(workers)):
         start = time.monotonic_ns()
-        timed = workers[index].round(seconds, lead_in_s)
+        timed = workers[index].round(seconds, lead_ins_s[index])
         found[index]["rounds"].append(timed["samples_ns"])
         found[index]["spans_ns"].append([start, time.monotonic_ns()])
         found[index]["restless"] += not timed["idle"]
@@ -561,7 +582,8 @@ def until_precise(
     found: list[dict[str, Any]],
     rules: dict[str, float],
     stop: dict[str, Any],
-    slowest_s: float,
+    turn_s: float,
+    lead_ins_s: list[float],
     order: random.Random,
     say: Callable[[float], object],
 ) -> str:
@@ -573,10 +595,10 @@ def until_precise(
     if precise():
         return "precision"
     left_s = stop["max_time_s"] - stop["min_time_s"]
-    most = min(int(left_s / slowest_s), int(rules["max_more_rounds"]))
+    most = min(int(left_s / turn_s), int(rules["max_more_rounds"]))
     look_at = rules["look_again"] * len(found[0]["rounds"])
     for number in range(most):
-        take_turns(workers, found, left_s / most, rules["lead_in_s"], order)
+        take_turns(workers, found, left_s / most, lead_ins_s, order)
         say((stop["min_time_s"] + left_s * (number + 1) / most) / stop["max_time_s"])
         if len(found[0]["rounds"]) >= look_at:
             if precise():
@@ -600,13 +622,16 @@ def half_width(rounds: list[list[int]]) -> float:
     return float(high - low) / 2 / statistics.median(medians)
 
 
-def warm_up_window(worker_: Any, state: dict[str, Any], rules: dict[str, float]) -> None:
+def warm_up_window(
+    worker_: Any, state: dict[str, Any], rules: dict[str, float], lead_in_s: float
+) -> None:
     """Run one window of calls, and decide whether the rate has settled."""
-    window = worker_.round(rules["window_s"], rules["lead_in_s"])
+    window = worker_.round(rules["window_s"], lead_in_s)
     seconds = sum(window["samples_ns"]) / 1e9
     state["spent_s"] += seconds
     state["calls"] += len(window["samples_ns"]) + window["lead_in"]
     state["call_s"] = statistics.median(window["samples_ns"]) / 1e9
+    state["beside_s"] = window["beside_s"]
     state["rates"].append(len(window["samples_ns"]) / seconds)
     last = state["rates"][-int(rules["windows"]) :]
     if len(last) == rules["windows"] and max(last) <= (1 + rules["tolerance"]) * min(last):
@@ -697,7 +722,8 @@ def do_group(
         for task in tasks:
             path = folder / task["file"]
             check_digest(path, task)
-            workers.append(kinds[job["runtime"]]({**task, "path": str(path)}))
+            task = {**task, "path": str(path), "rest": len(tasks) > 1}
+            workers.append(kinds[job["runtime"]](task))
         for loading in workers:  # one after the other: loading is heavy
             loading.load()
         found = measure_group(workers, job["rules"], job["stop"], order, say)

@@ -27,7 +27,7 @@ from edgeprune.machine import find_board
 # Above this many busy cores before the start, somebody else is using the machine. The load
 # average would also count what this very program did in the minute before.
 BUSY_CORES = 0.3
-BUSY_WINDOW_S = 0.5
+BUSY_WINDOW_S = 0.3
 PROGRAM_TIMEOUT_S = 10
 SLOW_MODES = ("low-power", "quiet", "cool")
 CPUFREQ = "sys/devices/system/cpu/cpu0/cpufreq"

@@ -49,6 +49,7 @@ class Setup:
     baseline: str | None = None
     period_s: float | None = None
     rest: bool = True
+    huge_pages: bool = False
     rhythm: Rhythm = ORDINARY
     board: Path | None = None
     precision: str | None = None
@@ -67,6 +68,7 @@ class Setup:
             energy=self.energy.job,
             period_s=self.period_s,
             rest=self.rest,
+            huge_pages=self.huge_pages,
         )
 
 
@@ -89,25 +91,26 @@ class Started:
 def start_workers(stack: ExitStack, setup: Setup, jobs: Sequence[Job]) -> list[Started]:
     """Start what measures each job, and load its model; all end with the stack.
 
-    Models are loaded one after the other: that is heavy, and its peak memory too. On a board,
-    processes start one after the other too, so that each can be told from the others.
+    Models are loaded one after the other: that is heavy, and its peak memory too. The baseline,
+    which is first, comes last: a process that takes its memory first gets the most scattered pages,
+    and is slower by some percent for that, which must not flatter what is compared with it. On a
+    board, processes start one after the other too, so that each can be told from the others.
 
     Raises:
         EdgepruneError: what is wrong with a model, the runtime or the device.
     """
     if setup.board is None:
         workers = [stack.enter_context(setup.start(job)) for job in jobs]
-        return [
-            Started(worker, _load(worker, job, setup), None)
-            for worker, job in zip(workers, jobs, strict=True)
-        ]
+        pairs = list(zip(workers, jobs, strict=True))
+        started = [Started(worker, _load(worker, job, setup), None) for worker, job in pairs[::-1]]
+        return started[::-1]
     started = []
-    for job in jobs:
+    for job in jobs[::-1]:
         with RamWatch(setup.board) as watch:
             worker = stack.enter_context(setup.start(job))
             loaded = _load(worker, job, setup)
         started.append(Started(worker, loaded, watch.grown_bytes))
-    return started
+    return started[::-1]
 
 
 def _load(worker: Worker, job: Job, setup: Setup) -> Loaded:
@@ -126,6 +129,8 @@ def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[M
     Raises:
         EdgepruneError: what is wrong with a model, the runtime or the device.
     """
+    if len(sources) == 1:
+        setup = replace(setup, rest=False)  # there is nobody to disturb
     jobs = [setup.job(source, batch) for source in sources]
     with ExitStack() as stack:
         started = start_workers(stack, setup, jobs)

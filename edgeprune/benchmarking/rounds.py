@@ -30,15 +30,24 @@ MAX_MORE_ROUNDS = 240
 # The interval is looked at again when there are so many more rounds: looking at it all the time
 # would stop at the first lucky one.
 LOOK_AGAIN = 1.1
-# Before the timed calls of a round: caches, clocks and sleeping threads come back.
+# Before the timed calls of a turn: caches, clocks and sleeping threads come back. A call that takes
+# longer than this brings them back itself: the first of a turn took at most 3 % longer than others.
 LEAD_IN_S = 0.02
+# A turn costs the lead-in and the wait until threads have come to rest: it lasts so long, where
+# there is time, that these are no more than such a share of it.
+BESIDE_SHARE = 0.15
 
 NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True)
 class Rhythm:
-    """How long the windows of the warm-up and the rounds are, and how many there may be."""
+    """How long the windows of the warm-up and the rounds are, and how many there may be.
+
+    Before the timed calls of a turn there are others for ``lead_in_s``; every turn of a program
+    that starts ``anew`` needs them. What a turn takes beside its timed calls is at most
+    ``beside_share`` of these, where there is time for as few turns as that.
+    """
 
     window_s: float = WARMUP_WINDOW_S
     cap_s: float = WARMUP_CAP_S
@@ -46,6 +55,17 @@ class Rhythm:
     min_rounds: int = MIN_ROUNDS
     max_rounds: int = MAX_ROUNDS
     lead_in_s: float = LEAD_IN_S
+    anew: bool = False
+    beside_share: float = BESIDE_SHARE
+
+    def lead_in_for(self, call_s: float, models: int) -> float:
+        """Return the seconds of calls that are not recorded before those of a turn that are.
+
+        A model that has the machine for itself stays warm.
+        """
+        if self.anew or (models > 1 and call_s < self.lead_in_s):
+            return self.lead_in_s
+        return 0.0
 
 
 ORDINARY = Rhythm()
@@ -55,11 +75,13 @@ ORDINARY = Rhythm()
 class WarmUp:
     """How the warm-up of one model went; ``stop`` is ``stable`` or ``cap`` (the time ran out).
 
-    ``call_s`` is the median call of the last window, ``rates`` are calls per second.
+    ``call_s`` is the median call of the last window and ``beside_s`` what that window took beside
+    its timed calls; ``rates`` are calls per second.
     """
 
     calls: int = 0
     call_s: float = 0.0
+    beside_s: float = 0.0
     rates: list[float] = field(default_factory=list)
     spent_s: float = 0.0
     stop: str | None = None
@@ -101,23 +123,18 @@ def measure(
     """Warm all workers up, then measure them in rounds until ``rule`` says stop.
 
     In every round each worker has its turn, in an order drawn from ``seed``; the others sleep. No
-    round is shorter than the ``period_s`` at which its calls start.
+    turn is shorter than the ``period_s`` at which its calls start.
     """
-    warmups = warm_up(
-        workers,
-        cap_s=rhythm.cap_s,
-        window_s=max(rhythm.window_s, period_s),
-        lead_in_s=rhythm.lead_in_s,
-    )
-    slowest = max(period_s, *(warmup.call_s for warmup in warmups))
-    turns = _Turns(workers, seed, rhythm.lead_in_s)
-    count = round_count(rule.min_time_s, slowest, rhythm)
+    warmups = warm_up(workers, rhythm, period_s)
+    lead_ins_s = [rhythm.lead_in_for(warmup.call_s, len(workers)) for warmup in warmups]
+    turns = _Turns(workers, seed, lead_ins_s)
+    turn_s = max(period_s, shortest_turn(warmups, rhythm))
+    count = round_count(rule.min_time_s, turn_s, rhythm)
     for _ in progress.track(range(count), description, total=count):
         turns.take(rule.min_time_s / count)
     stopped_by: StoppedBy = "min_time"
     if rule.precision is not None:
-        shortest_s = max(rhythm.round_s, slowest)
-        stopped_by = _until_precise(turns, rule, shortest_s, progress, description)
+        stopped_by = _until_precise(turns, rule, turn_s, progress, description)
     return [
         recording_of(rounds, warmup, stopped_by)
         for rounds, warmup in zip(turns.recorded, warmups, strict=True)
@@ -153,9 +170,9 @@ def _waiting(rounds: Sequence[Round]) -> float | None:
 class _Turns:
     """Rounds of all workers, in an order that is drawn anew each time."""
 
-    def __init__(self, workers: Sequence[Worker], seed: int, lead_in_s: float) -> None:
+    def __init__(self, workers: Sequence[Worker], seed: int, lead_ins_s: Sequence[float]) -> None:
         self._workers = workers
-        self._lead_in_s = lead_in_s
+        self._lead_ins_s = lead_ins_s
         self._generator = np.random.default_rng(seed)
         self._seed = seed
         self.recorded: list[list[Round]] = [[] for _ in workers]
@@ -163,7 +180,8 @@ class _Turns:
     def take(self, seconds: float) -> None:
         """Measure every worker once."""
         for index in self._generator.permutation(len(self._workers)):
-            self.recorded[index].append(self._workers[index].round(seconds, self._lead_in_s))
+            taken = self._workers[index].round(seconds, self._lead_ins_s[index])
+            self.recorded[index].append(taken)
 
     def precise(self, target: float) -> bool:
         """Tell whether the median of every worker is known well enough."""
@@ -174,14 +192,14 @@ class _Turns:
 
 
 def _until_precise(
-    turns: _Turns, rule: StopRule, shortest_s: float, progress: Progress, description: str
+    turns: _Turns, rule: StopRule, turn_s: float, progress: Progress, description: str
 ) -> StoppedBy:
     """Take more rounds until every median is precise enough, or the time is over."""
     target = rule.precision or 0.0
     if turns.precise(target):
         return "precision"
     left_s = rule.max_time_s - rule.min_time_s
-    most = further_rounds(left_s, shortest_s)
+    most = further_rounds(left_s, turn_s)
     taken = len(turns.recorded[0])
     look_at = LOOK_AGAIN * taken
     for _ in progress.track(range(most), f"{description} until within {target:.1%}", total=most):
@@ -195,33 +213,37 @@ def _until_precise(
 
 
 def warm_up(
-    workers: Sequence[Worker],
-    *,
-    cap_s: float,
-    window_s: float = WARMUP_WINDOW_S,
-    lead_in_s: float = LEAD_IN_S,
+    workers: Sequence[Worker], rhythm: Rhythm = ORDINARY, period_s: float = 0.0
 ) -> list[WarmUp]:
-    """Run windows of every worker in turn until its rate has settled or filled ``cap_s``."""
+    """Run windows of every worker in turn until its rate has settled or the cap is filled."""
     states = [WarmUp() for _ in workers]
+    window_s = max(rhythm.window_s, period_s)
     while any(state.stop is None for state in states):
         for worker, state in zip(workers, states, strict=True):
             if state.stop is None:
-                _window(worker, state, cap_s, window_s, lead_in_s)
+                lead_in_s = rhythm.lead_in_for(state.call_s, len(workers))
+                _window(worker, state, rhythm.cap_s, window_s, lead_in_s)
     return states
 
 
-def round_count(min_time_s: float, slowest_call_s: float, rhythm: Rhythm = ORDINARY) -> int:
+def shortest_turn(warmups: Sequence[WarmUp], rhythm: Rhythm = ORDINARY) -> float:
+    """Return the seconds of a turn that holds a call of every model, and outweighs its own cost."""
+    slowest_s = max(warmup.call_s for warmup in warmups)
+    beside_s = max(warmup.beside_s for warmup in warmups)
+    return max(rhythm.round_s, slowest_s, beside_s / rhythm.beside_share)
+
+
+def round_count(min_time_s: float, turn_s: float, rhythm: Rhythm = ORDINARY) -> int:
     """Return into how many rounds ``min_time_s`` is divided.
 
-    Models whose calls take longer than a round get the fewest that still give an interval.
+    Where turns would be too few, there are the fewest that still give an interval.
     """
-    wanted = min_time_s / max(rhythm.round_s, slowest_call_s)
-    return int(min(max(wanted, rhythm.min_rounds), rhythm.max_rounds))
+    return int(min(max(min_time_s / turn_s, rhythm.min_rounds), rhythm.max_rounds))
 
 
-def further_rounds(seconds: float, slowest_call_s: float) -> int:
+def further_rounds(seconds: float, turn_s: float) -> int:
     """Return into how many rounds what may follow the minimum is divided at most."""
-    return min(int(seconds / max(ROUND_S, slowest_call_s)), MAX_MORE_ROUNDS)
+    return min(int(seconds / turn_s), MAX_MORE_ROUNDS)
 
 
 def settled(rates: Sequence[float]) -> bool:
@@ -237,6 +259,7 @@ def _window(worker: Worker, state: WarmUp, cap_s: float, window_s: float, lead_i
     state.spent_s += max(seconds, window_s)
     state.calls += len(window.samples_ns) + window.lead_in
     state.call_s = float(np.median(window.samples_ns)) / 1e9
+    state.beside_s = window.beside_s
     state.rates.append(len(window.samples_ns) / seconds)
     if settled(state.rates):
         state.stop = "stable"

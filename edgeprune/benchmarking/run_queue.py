@@ -1,12 +1,14 @@
-"""How long the threads of a process ran, and how long they waited for a core to run on.
+"""Whether the threads of a process run, how long they did, and how long they waited for a core.
 
-The kernel counts both for every thread (``/proc/PID/task/TID/schedstat``: nanoseconds on a core,
-nanoseconds on the run queue, time slices). A thread that sleeps or waits for another one adds to
-neither, so that waiting means that something else had the core.
+The kernel counts both times for every thread (``/proc/PID/task/TID/schedstat``: nanoseconds on a
+core, nanoseconds on the run queue, time slices). A thread that sleeps or waits for another one adds
+to neither, so that waiting means that something else had the core.
 """
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 # A process that wanted a core and waited for one for more than this share of the time was starved:
@@ -41,6 +43,25 @@ def between(before: Times, after: Times) -> tuple[int, int] | None:
         ran += ran_ns - ran_before
         waited += waited_ns - waited_before
     return (ran, waited) if ran > 0 else None
+
+
+def other_threads_running(process: Path = Path("/proc/self")) -> bool | None:
+    """Tell whether a thread beside this one is on a core or waits for one; None if not told."""
+    this = str(threading.get_native_id())
+    states = []
+    try:
+        for thread in (process / "task").iterdir():
+            if thread.name != this:
+                with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                    states.append(_state(thread))
+    except OSError:
+        return None
+    return "R" in states
+
+
+def _state(thread: Path) -> str:
+    # The name stands before it in brackets, and may hold any character.
+    return (thread / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2][1]
 
 
 def waiting_share(ran_ns: int, waited_ns: int) -> float | None:

@@ -28,10 +28,14 @@ from edgeprune.errors import EdgepruneError
 
 # Thread pools spin for a while after a call (ONNX Runtime: 45 ms here, over a second elsewhere),
 # which would disturb the round of the next process. So a round ends when this process has come
-# to rest. The kernel books other threads' time in ticks of up to 10 ms.
-IDLE_POLL_S = 0.02
-IDLE_SHARE = 0.1
+# to rest: when no thread but this one was on a core, or wanted one, in so many looks in a row.
+IDLE_LOOKS = 3
+IDLE_POLL_S = 0.001
 IDLE_LIMIT_S = 3.0
+# Where the kernel does not tell the state of threads, by the time that they use, which it books in
+# ticks of up to 10 ms.
+IDLE_WINDOW_S = 0.02
+IDLE_SHARE = 0.1
 
 # Profiled calls: for so long, after some that do not count. A profile grows by the call, so
 # there are not more than so many.
@@ -87,9 +91,22 @@ def paced_calls(
 def wait_until_idle(limit_s: float = IDLE_LIMIT_S) -> bool:
     """Sleep until no thread of this process computes any more; False if one still does."""
     deadline = time.monotonic() + limit_s
+    idle = 0
+    while idle < IDLE_LOOKS:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(IDLE_POLL_S)
+        running = run_queue.other_threads_running()
+        if running is None:
+            return _wait_by_time_used(deadline)
+        idle = 0 if running else idle + 1
+    return True
+
+
+def _wait_by_time_used(deadline: float) -> bool:
     while time.monotonic() < deadline:
         used, start = time.process_time(), time.perf_counter()
-        time.sleep(IDLE_POLL_S)
+        time.sleep(IDLE_WINDOW_S)
         if time.process_time() - used < IDLE_SHARE * (time.perf_counter() - start):
             return True
     return False

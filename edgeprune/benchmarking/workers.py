@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ class Round:
     ``ran_ns`` and ``waited_ns`` are how long all threads had a core and waited for one during the
     timed calls, None where the system does not count it. ``energy`` are readings of the job's
     source before and after them. Of paced requests, those are ``dropped`` that come while the one
-    before still runs. ``notes`` is what a program that measures by itself warned of.
+    before still runs. ``notes`` is what a program that measures by itself warned of. The round took
+    ``beside_s`` beside the timed calls.
     """
 
     samples_ns: Sequence[int]
@@ -50,6 +52,7 @@ class Round:
     energy: tuple[Reading, Reading] | None = None
     dropped: int = 0
     notes: Sequence[str] = ()
+    beside_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class SubprocessWorker:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             encoding="utf-8",
-            env=worker_environment(self._job.threads),
+            env=worker_environment(self._job.threads, self._job.huge_pages),
         )
         return self
 
@@ -143,8 +146,13 @@ class SubprocessWorker:
 
     def round(self, seconds: float, lead_in_s: float) -> Round:
         """Measure. Raises UnavailableError if the worker dies."""
+        start = time.perf_counter()
         reply = self._ask("round", seconds=seconds, lead_in_s=lead_in_s)
-        return Round(**{**reply, "energy": tuple(reply["energy"]) if reply["energy"] else None})
+        spent_s = time.perf_counter() - start
+        # Between paced calls is the time that was asked for.
+        timed_s = sum(reply["samples_ns"]) / 1e9 if self._job.period_s is None else spent_s
+        reply["energy"] = tuple(reply["energy"]) if reply["energy"] else None
+        return Round(**reply, beside_s=spent_s - timed_s)
 
     def transfers(self, seconds: float) -> Transfers | None:
         """Time copies to and from the device. Raises UnavailableError if the worker dies."""

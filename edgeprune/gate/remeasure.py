@@ -56,6 +56,8 @@ def remeasure(
 ) -> list[BenchResult]:
     """Measure a model and ``against`` interleaved, in every setting of ``wanted``.
 
+    In huge pages: it is the ratio that counts, and no process may be slower for where it lies.
+
     Raises:
         ResultError: if what lies where the model was is another model by now.
         UsageError, ModelError, ArtifactError, UnavailableError: as :func:`bench`.
@@ -86,6 +88,7 @@ def remeasure(
             threads=threads,
             min_time_s=min_time_s,
             precision_target=None,
+            huge_pages=True,
             seed=seed,
             progress=progress,
             start=start,

@@ -14,7 +14,7 @@ import pytest
 
 from edgeprune.benchmarking import agent
 from edgeprune.benchmarking.remote.settings import RULES
-from edgeprune.benchmarking.rounds import further_rounds, measure
+from edgeprune.benchmarking.rounds import ROUND_S, further_rounds, measure
 from edgeprune.benchmarking.stopping import StopRule, half_width
 from edgeprune.benchmarking.workers import RecordedWorker
 
@@ -62,7 +62,8 @@ class Far:
 
     def round(self, seconds: float, lead_in_s: float) -> dict[str, Any]:
         found = self.recorded.round(seconds, lead_in_s)
-        return {"samples_ns": list(found.samples_ns), "lead_in": 2, "idle": found.idle}
+        reply = {"samples_ns": list(found.samples_ns), "lead_in": 2, "idle": found.idle}
+        return {**reply, "beside_s": found.beside_s}
 
 
 @pytest.mark.parametrize("min_time_s", [0.1, 3.0, 30.0])
@@ -129,7 +130,7 @@ def test_it_stops_when_the_median_is_precise_or_the_time_is_over(
     assert found["stopped_by"] == stopped_by
     rounds = [np.asarray(samples, float) for samples in found["rounds"]]
     assert (half_width(rounds, 0) <= rule.precision) == (stopped_by == "precision")
-    least, most = 20, 20 + further_rounds(27.0, 0.01)
+    least, most = 20, 20 + further_rounds(27.0, ROUND_S)
     assert len(rounds) == {0.001: least, 0.5: most}.get(spread, len(rounds))
     assert least <= len(rounds) <= most
 

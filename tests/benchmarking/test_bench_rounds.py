@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from edgeprune.benchmarking import rounds
-from edgeprune.benchmarking.rounds import WARMUP_WINDOWS, measure, round_count, settled, warm_up
+from edgeprune.benchmarking.rounds import (
+    WARMUP_WINDOWS,
+    Rhythm,
+    WarmUp,
+    measure,
+    round_count,
+    settled,
+    shortest_turn,
+    warm_up,
+)
 from edgeprune.benchmarking.stopping import StopRule
 from edgeprune.benchmarking.workers import RecordedWorker, Round
 
@@ -34,7 +43,7 @@ def test_every_round_has_each_worker_once_in_an_order_drawn_from_the_seed() -> N
     turns = log[2 * WARMUP_WINDOWS :]
     pairs = ["".join(turns[index : index + 2]) for index in range(0, len(turns), 2)]
     assert set(pairs) == {"ab", "ba"}
-    assert len(pairs) == len(recordings[0].rounds) == round_count(3.0, 0.004) == 20
+    assert len(pairs) == len(recordings[0].rounds) == round_count(3.0, rounds.ROUND_S) == 20
     assert recorded(seed=1)[0] == log
     assert recorded(seed=2)[0] != log
 
@@ -48,7 +57,7 @@ def test_warm_up_is_not_part_of_the_samples() -> None:
 
 def test_warm_up_goes_on_while_the_rate_changes() -> None:
     falling = [[ms * MS] * 10 for ms in (80, 40, 20, 10, 10, 10)]
-    (state,) = warm_up([RecordedWorker(falling)], cap_s=100)
+    (state,) = warm_up([RecordedWorker(falling)], Rhythm(cap_s=100))
     assert state.stop == "stable"
     assert len(state.rates) == 6
     assert state.call_s == pytest.approx(0.010)
@@ -56,7 +65,7 @@ def test_warm_up_goes_on_while_the_rate_changes() -> None:
 
 def test_warm_up_stops_at_the_cap_and_says_so() -> None:
     restless = RecordedWorker([[100 * MS], [300 * MS], [900 * MS]])
-    (state,) = warm_up([restless], cap_s=5)
+    (state,) = warm_up([restless], Rhythm(cap_s=5))
     assert state.stop == "cap"
     assert state.calls == 12
     assert state.spent_s == pytest.approx(5.2)
@@ -68,7 +77,39 @@ def test_rates_have_settled_when_three_in_a_row_are_within_five_percent() -> Non
     assert not settled([100.0, 100.0, 106.0])
 
 
-def test_slow_models_get_the_fewest_rounds_that_allow_an_interval() -> None:
+def test_long_turns_leave_the_fewest_rounds_that_allow_an_interval() -> None:
     assert round_count(3.0, 0.5) == rounds.MIN_ROUNDS
-    assert round_count(0.01, 0.0001) == rounds.MIN_ROUNDS
-    assert round_count(100.0, 0.001) == rounds.MAX_ROUNDS
+    assert round_count(0.01, rounds.ROUND_S) == rounds.MIN_ROUNDS
+    assert round_count(100.0, rounds.ROUND_S) == rounds.MAX_ROUNDS
+
+
+def test_a_turn_outweighs_what_it_costs() -> None:
+    assert shortest_turn([WarmUp(call_s=0.004, beside_s=0.003)]) == rounds.ROUND_S
+    assert shortest_turn([WarmUp(call_s=0.4), WarmUp(call_s=0.2)]) == 0.4
+    turn_s = shortest_turn([WarmUp(call_s=0.004, beside_s=0.06), WarmUp(call_s=0.004)])
+    assert 0.06 / turn_s == pytest.approx(rounds.BESIDE_SHARE)
+
+
+def test_what_stays_warm_needs_no_lead_in() -> None:
+    assert Rhythm().lead_in_for(call_s=0.001, models=2) == rounds.LEAD_IN_S
+    assert Rhythm().lead_in_for(call_s=0.1, models=2) == 0
+    assert Rhythm().lead_in_for(call_s=0.001, models=1) == 0
+    assert Rhythm(anew=True).lead_in_for(call_s=0.1, models=1) == rounds.LEAD_IN_S
+
+
+def test_a_model_alone_has_no_lead_in_and_waits_for_nobody() -> None:
+    asked: list[float] = []
+
+    class Asked(RecordedWorker):
+        def round(self, seconds: float, lead_in_s: float) -> Round:
+            asked.append(lead_in_s)
+            return super().round(seconds, lead_in_s)
+
+    def workers(count: int) -> list[Asked]:
+        return [Asked([[4 * MS] * 5]) for _ in range(count)]
+
+    measure(workers(1), rule=StopRule.of(1.0), seed=0)
+    assert set(asked) == {0.0}
+    asked.clear()
+    measure(workers(2), rule=StopRule.of(1.0), seed=0)
+    assert set(asked) == {rounds.LEAD_IN_S}

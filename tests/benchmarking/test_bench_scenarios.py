@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "gate"))
 import gate_runs as runs
 
 from edgeprune.benchmarking import bench, scenarios
-from edgeprune.benchmarking.runtimes.base import Job
+from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.scenarios.throughput import saturated
 from edgeprune.benchmarking.workers import RecordedWorker
 from edgeprune.cli.bench_lines import bench_lines
@@ -51,6 +51,36 @@ def test_latency_is_the_scenario_unless_another_is_asked_for(files: tuple[str, s
         for name in ("stopped_by", "waiting_share", "dropped", "sustained"):
             del row[name]
     assert parse_document(old, "old", BenchResult, ModelError).scenario == "latency"
+
+
+def test_the_baseline_takes_its_memory_last(files: tuple[str, str]) -> None:
+    """The first process gets the worst pages; that must not flatter what is compared with it."""
+    loaded: list[str] = []
+
+    class Loading(RecordedWorker):
+        def __init__(self, job: Job) -> None:
+            super().__init__([[MS] * 5])
+            self.name = job.name
+
+        def load(self) -> Loaded:
+            loaded.append(self.name)
+            return super().load()
+
+    result = bench([files[1]], baseline=files[0], threads=1, start=Loading)
+    assert loaded == ["half", "dense"]
+    assert [row.model for row in result.measurements] == ["dense", "half"]
+
+
+def test_who_is_alone_waits_for_nobody(files: tuple[str, str]) -> None:
+    jobs: list[Job] = []
+
+    def start(job: Job) -> RecordedWorker:
+        jobs.append(job)
+        return device(1, {"dense": 1, "half": 1})(job)
+
+    bench([files[1]], threads=1, start=start)
+    bench([files[1]], baseline=files[0], threads=1, start=start)
+    assert [job.rest for job in jobs] == [False, True, True]
 
 
 def test_throughput_grows_the_batch_until_it_is_saturated(files: tuple[str, str]) -> None:

@@ -49,10 +49,10 @@ def test_without_a_target_the_least_time_is_the_time() -> None:
     assert (wandered.stopped_by, len(wandered.rounds)) == ("min_time", 20)
 
 
-def test_further_rounds_are_as_long_as_a_call_and_of_bounded_number() -> None:
-    assert further_rounds(27.0, 0.002) == 180
+def test_further_rounds_are_as_long_as_a_turn_and_of_bounded_number() -> None:
+    assert further_rounds(27.0, 0.15) == 180
     assert further_rounds(27.0, 3.0) == 9
-    assert further_rounds(0.0, 0.002) == 0
+    assert further_rounds(0.0, 0.15) == 0
     assert further_rounds(3600.0, 0.002) == MAX_MORE_ROUNDS
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,15 @@ import psutil
 import pytest
 from onnx_files import write_mlp
 
-from edgeprune.benchmarking.run_queue import starved, thread_times, waiting_share
+from edgeprune.benchmarking import run_queue
+from edgeprune.benchmarking.run_queue import (
+    other_threads_running,
+    starved,
+    thread_times,
+    waiting_share,
+)
 from edgeprune.benchmarking.runtimes.base import Job
-from edgeprune.benchmarking.worker import paced_calls, timed_calls
+from edgeprune.benchmarking.worker import paced_calls, timed_calls, wait_until_idle
 from edgeprune.benchmarking.workers import SubprocessWorker
 from edgeprune.errors import ModelError, UnavailableError, UsageError
 
@@ -153,6 +161,60 @@ def test_a_round_ends_when_the_threads_have_come_to_rest(tmp_path: Path) -> None
         worker.load()
         assert worker.round(0.05, 0.01).idle
         assert psutil.Process(worker.pid).cpu_percent(0.1) < 20
+
+
+def test_threads_that_run_are_seen_without_the_one_that_looks() -> None:
+    busy, stop = threading.Event(), threading.Event()
+
+    def spin() -> None:
+        busy.set()
+        while not stop.is_set():
+            sum(range(1000))
+
+    before = other_threads_running()
+    if before is None:
+        pytest.skip("this system does not tell the state of threads")
+    thread = threading.Thread(target=spin)
+    thread.start()
+    try:
+        assert busy.wait(10)
+        assert any(other_threads_running() for _ in range(1000))
+        assert not wait_until_idle(limit_s=0.05)
+    finally:
+        stop.set()
+        thread.join()
+    assert wait_until_idle()
+
+
+def test_where_states_are_not_told_the_time_used_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_queue, "other_threads_running", lambda: None)
+    assert other_threads_running(Path("/no/such/process")) is None
+    assert wait_until_idle()
+
+
+def huge_bytes(worker: SubprocessWorker) -> int:
+    """How much of a worker's memory is in huge pages."""
+    for line in Path(f"/proc/{worker.pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("AnonHugePages:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("the kernel tells no huge pages")
+
+
+def test_memory_comes_in_huge_pages_where_they_are_asked_for(tmp_path: Path) -> None:
+    allowed = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    libc, version = platform.libc_ver()
+    if not allowed.exists() or "[madvise]" not in allowed.read_text():
+        pytest.skip("this system does not give huge pages to those who ask, and to nobody else")
+    if libc != "glibc" or tuple(map(int, version.split("."))) < (2, 35):
+        pytest.skip("this C library does not ask for huge pages")
+    path = write_mlp(tmp_path / "net.onnx", width=1024, depth=6, size=8)
+    found = {}
+    for asked in (False, True):
+        with SubprocessWorker(job(path, huge_pages=asked)) as worker:
+            worker.load()
+            found[asked] = huge_bytes(worker)
+    assert found[False] == 0
+    assert found[True] > path.stat().st_size / 2
 
 
 def test_metadata_is_read_from_the_file(tmp_path: Path) -> None:

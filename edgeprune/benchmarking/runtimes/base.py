@@ -35,7 +35,8 @@ class Job:
     ``source`` is what the runtime loads; ``dense`` holds the fields of DenseOptions for a timm
     name; ``name`` is what messages call the model; ``energy`` is the source that is read around the
     timed calls (see ``energy``). Calls start every ``period_s``, or each as soon as the last is
-    done; with ``rest`` a round ends when all threads have come to rest.
+    done; with ``rest`` a round ends when all threads have come to rest. ``huge_pages``: see
+    :func:`edgeprune.benchmarking.bench`.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Job:
     energy: dict[str, Any] | None = None
     period_s: float | None = None
     rest: bool = True
+    huge_pages: bool = False
 
 
 @dataclass(frozen=True)

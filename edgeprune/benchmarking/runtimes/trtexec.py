@@ -42,7 +42,9 @@ PACKAGES: tuple[str, ...] = ()
 # The others need calls one by one, or load without a pause.
 SCENARIOS = ("latency", "throughput")
 # Starting the program takes seconds, and its clock counts whole ones: few and long rounds.
-RHYTHM = Rhythm(window_s=1.0, cap_s=10.0, round_s=1.0, min_rounds=5, max_rounds=20, lead_in_s=0.5)
+RHYTHM = Rhythm(
+    window_s=1.0, cap_s=10.0, round_s=1.0, min_rounds=5, max_rounds=20, lead_in_s=0.5, anew=True
+)
 OPTIONS = ("--iterations=10", "--noDataTransfers", "--useSpinWait")
 COUNTS = "GPU compute time; neither transfers nor what the CPU does to start a call"
 # What a run may take beyond its warm-up and its timed calls: loading an engine takes seconds.
