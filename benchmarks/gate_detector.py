@@ -124,10 +124,10 @@ class SimulatedWorker:
         return Loaded(img_size=32, precision="fp32")
 
     def round(self, seconds: float, lead_in_s: float) -> Round:
-        self.where.round(self.latency_s, lead_in_s)
+        lead_in_s = sum(self.where.round(self.latency_s, lead_in_s)) / 1e9
         samples = self.where.round(self.latency_s, seconds)
         self.where.now_s += REST_S
-        return Round(samples)
+        return Round(samples, beside_s=lead_in_s + REST_S)
 
     def transfers(self, seconds: float) -> None:
         return None
