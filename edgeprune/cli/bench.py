@@ -24,10 +24,20 @@ SCENARIO = "latency"
 MIN_TIME_S = 3.0
 PRECISION_TARGET = "1%"
 REMOTE_PYTHON = "python3"
+ABOUT_MEASURING_HERE = ("period", "duration", "images", "per_layer")
+ABOUT_MEASURING = (
+    *ABOUT_MEASURING_HERE,
+    "threads",
+    "scenario",
+    "min_time",
+    "max_time",
+    "precision_target",
+)
 
 
 @app.command("bench")
 def bench(
+    context: typer.Context,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -159,25 +169,8 @@ def bench(
     if estimate:
         if host is not None:
             raise UsageError("--host measures, --estimate does not; one of them was expected")
-        if threads is not None:
-            raise UsageError("--threads is for measurements; an estimate has those it is made for")
-        if scenario != SCENARIO:
-            raise UsageError("--scenario is for measurements; an estimate is of one call")
-        _refuse(
-            {
-                "period": period,
-                "duration": duration,
-                "images": images,
-                "min-time": min_time if min_time != MIN_TIME_S else None,
-                "max-time": max_time,
-                "precision-target": precision_target
-                if precision_target != PRECISION_TARGET
-                else None,
-            },
-            "is for measurements; an estimate is of one call",
-        )
-        if per_layer:
-            raise UsageError("--per-layer is for measurements; an estimate always has its layers")
+        if given := options.given(context, ABOUT_MEASURING):
+            raise UsageError(f"{given[0]} is for measurements; an estimate is of one call")
     else:
         from edgeprune.benchmarking import runtimes
         from edgeprune.benchmarking.choice import takes_engines
@@ -187,15 +180,8 @@ def bench(
         if host is None and precision is not None and takes_engines(runtime, where):
             raise UsageError("an engine has the precision that it was built for: no --precision")
         if host is not None:
-            _refuse(
-                {
-                    "period": period,
-                    "duration": duration,
-                    "images": images,
-                    "per-layer": per_layer or None,
-                },
-                "is for what is measured here, not with --host",
-            )
+            if given := options.given(context, ABOUT_MEASURING_HERE):
+                raise UsageError(f"{given[0]} is for what is measured here, not with --host")
             if scenario != SCENARIO:
                 raise UsageError(f"--host measures the scenario {SCENARIO!r} alone")
         elif runtime is not None:
@@ -277,13 +263,6 @@ def _default_device(runtime: str | None) -> str:
     if runtime in runtimes.names() and takes_engines(runtime, "cpu"):
         return "cuda"
     return "cpu"
-
-
-def _refuse(options: dict[str, object], why: str) -> None:
-    """Refuse the first option that was given."""
-    for name, value in options.items():
-        if value is not None:
-            raise UsageError(f"--{name} {why}")
 
 
 def _table(console: Console, result: BenchResult) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from edgeprune.errors import DiskFullError, ResultError
 from edgeprune.progress import Progress
@@ -17,8 +17,6 @@ from edgeprune.sweeping.trials import Trial
 
 # How often a trial is begun whose worker was lost each time.
 ATTEMPTS = 2
-
-MakeExecutor = Callable[[], Executor]
 
 
 class Driver:
@@ -50,32 +48,31 @@ class Driver:
         if self._done:
             self._progress.say(f"{len(self._done)} of {len(self._trials)} trials are done already")
 
-    def run(self, make: MakeExecutor) -> None:
+    @property
+    def left(self) -> int:
+        """How many trials are not done."""
+        return len(self._trials) - len(self._done)
+
+    def run(self, executor: Executor) -> None:
         """Do what is left."""
         waiting = deque(t for t in self._trials.values() if t.id not in self._done)
-        if not waiting:
-            return
         started = time.perf_counter()
         before = len(self._done)
-        executor = make()
         under_way: set[str] = set()
-        try:
-            while waiting or under_way:
-                while len(under_way) < executor.slots and (trial := self._next(waiting)):
-                    self._store.mark(trial.id, "running")
-                    executor.submit(trial)
-                    under_way.add(trial.id)
-                if not under_way:
-                    break
-                outcome = executor.wait()
-                under_way.discard(outcome.id)
-                if self._again(outcome):
-                    waiting.appendleft(self._trials[outcome.id])
-                    continue
-                self._settle(outcome, waiting)
-                self._say(outcome, before, time.perf_counter() - started)
-        finally:
-            executor.close()
+        while waiting or under_way:
+            while len(under_way) < executor.slots and (trial := self._next(waiting)):
+                self._store.mark(trial.id, "running")
+                executor.submit(trial)
+                under_way.add(trial.id)
+            if not under_way:
+                break
+            outcome = executor.wait()
+            under_way.discard(outcome.id)
+            if self._again(outcome):
+                waiting.appendleft(self._trials[outcome.id])
+                continue
+            self._settle(outcome, waiting)
+            self._say(outcome, before, time.perf_counter() - started)
 
     def _next(self, waiting: deque[Trial]) -> Trial | None:
         """Take the first trial that needs nothing, or whose dense model is done."""

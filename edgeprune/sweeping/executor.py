@@ -66,14 +66,21 @@ class Site:
         return cls(Path(facts["root"]), facts["data"], facts["threads"])
 
 
-def attempt(trial_json: str, site_json: str) -> str:
-    """Run a trial in this process, and return its outcome; both as JSON text."""
+def get_ready(site_json: str) -> None:
+    """Import what trials need, which takes seconds, and set the number of threads."""
     import torch
 
+    from edgeprune.sweeping import trial_run  # noqa: F401
+
+    torch.set_num_threads(Site.from_json(site_json).threads)
+
+
+def attempt(trial_json: str, site_json: str) -> str:
+    """Run a trial in this process, and return its outcome; both as JSON text."""
     from edgeprune.sweeping.trial_run import run_trial
 
+    get_ready(site_json)
     site = Site.from_json(site_json)
-    torch.set_num_threads(site.threads)
     trial = Trial.model_validate_json(trial_json)
     try:
         result = run_trial(trial, site.root, site.data, site.threads)

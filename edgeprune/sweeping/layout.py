@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgeprune.pretrained import weights_names
@@ -14,6 +17,33 @@ MODEL = "model"
 LOGS = "logs"
 TEACHERS = "teachers"
 WORK = "work"
+
+
+@contextmanager
+def claim(root: Path) -> Iterator[bool]:
+    """Hold the directory of a sweep, and tell whether that worked: another may be writing there.
+
+    The lock goes with this process, whatever ends it.
+    """
+    with (root / LOCK_FILE).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def is_under_way(root: Path) -> bool:
+    """Tell whether a sweep is writing into ``root``."""
+    try:
+        with (root / LOCK_FILE).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no lock, or none on this file system
+        return False
+    return False
 
 
 def trial_directory(root: Path, identity: str) -> Path:

@@ -39,7 +39,7 @@ class _Worker:
 
 
 class LocalExecutor:
-    """Keeps up to ``slots`` worker processes, which are started when there is work for them.
+    """Keeps ``slots`` worker processes, which get ready at once, before there is work for them.
 
     A worker that dies costs the trial that it was at, and is replaced. What workers write to
     stderr goes to ``logs/`` of the sweep.
@@ -60,9 +60,11 @@ class LocalExecutor:
         self._command = command or _command
         self._workers: dict[int, _Worker] = {}
         self._selector = selectors.DefaultSelector()
+        for slot in range(workers):
+            self._start(slot)
 
     def submit(self, trial: Trial) -> None:
-        """Give a trial to an idle worker, or to a new one."""
+        """Give a trial to an idle worker, or to a new one in the place of one that died."""
         for slot in range(self.slots):
             worker = self._workers.get(slot)
             if worker is None:
@@ -89,10 +91,9 @@ class LocalExecutor:
                     return Outcome(identity, error=_death(code), lost=True)
 
     def close(self) -> None:
-        """End all workers: idle ones at once, others after they kept what they have."""
+        """End all workers; those at a trial keep what they have before they go."""
         for worker in self._workers.values():
-            if worker.trial is not None:
-                worker.process.terminate()
+            worker.process.terminate()
         for slot in list(self._workers):
             self._end(slot)
         self._selector.close()
@@ -113,6 +114,7 @@ class LocalExecutor:
                 )
         assert process.stdin is not None  # a pipe
         process.stdin.write(self._site.to_json().encode() + b"\n")
+        process.stdin.flush()
         worker = self._workers[slot] = _Worker(process)
         self._selector.register(worker.replies, selectors.EVENT_READ, slot)
         return worker

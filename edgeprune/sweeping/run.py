@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from edgeprune.domains import DomainDataset, open_dataset, warn_of_duplicates
@@ -22,6 +20,7 @@ from edgeprune.sweeping.layout import (
     RESULT_FILE,
     SPEC_FILE,
     WORK,
+    claim,
     trial_directory,
     weights_file,
 )
@@ -75,11 +74,13 @@ def sweep(
         try:
             driver = Driver(site, store, trials, progress)
             driver.take_stock(spec.name)
-            _warn_of_duplicates(dataset, trials, progress)
-            if ray is None:  # the CPUs of a cluster are others
-                _warn_of_slow_precision(trials, progress)
-            _prepare_weights(spec, output, progress)
-            driver.run(partial(_executor, site, workers, ray, on_gpu))
+            if driver.left:
+                with closing(_executor(site, min(workers, driver.left), ray, on_gpu)) as executor:
+                    _warn_of_duplicates(dataset, trials, progress)
+                    if ray is None:  # the CPUs of a cluster are others
+                        _warn_of_slow_precision(trials, progress)
+                    _prepare_weights(spec, output, progress)
+                    driver.run(executor)
             if spec.bench is not None:
                 time_models(spec.bench, store, output, progress)
         finally:
@@ -174,7 +175,7 @@ def _prepare_weights(spec: SweepSpec, output: Path, progress: Progress) -> None:
 
 @contextmanager
 def _claimed(output: Path) -> Iterator[None]:
-    """Hold the directory; the lock goes with this process, whatever ends it.
+    """Hold the directory.
 
     What is refused before the first trial begins leaves no new directory behind.
 
@@ -190,11 +191,9 @@ def _claimed(output: Path) -> Iterator[None]:
         raise OutputError(f"output directory {str(output)!r} holds something else than a sweep")
     with explain_os_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-        with (output / LOCK_FILE).open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OutputError(f"another sweep is writing into {str(output)!r}") from None
+        with claim(output) as is_ours:
+            if not is_ours:
+                raise OutputError(f"another sweep is writing into {str(output)!r}")
             try:
                 yield
             except EdgepruneError:

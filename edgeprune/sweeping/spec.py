@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from edgeprune.domains.dataset import EMOJI
 from edgeprune.errors import UsageError, nearest, one_of
@@ -33,7 +41,7 @@ class ModelSpec(_Table):
     label: str = ""
     img_size: int | None = Field(default=None, ge=1)
     weights: str | None = None
-    pretrained: bool = True
+    pretrained: StrictBool = True
 
     @property
     def title(self) -> str:
@@ -57,7 +65,7 @@ class PruneSpec(_Table):
     round_to: int = 8
     max_ratio: float = 1.0
     steps: int = 1
-    reconstruct: bool = True
+    reconstruct: StrictBool = True
     samples: int = Field(default=256, ge=1)
     reconstruct_samples: int | None = Field(default=None, ge=1)
     finetune: Options = {}
@@ -125,7 +133,7 @@ class SweepSpec(_Table):
     prune: tuple[PruneSpec, ...] = ()
     dense: Options = {}
     finetune: Options = {}
-    teacher: bool = True
+    teacher: StrictBool = True
     bench: BenchSpec | None = None
 
     @field_validator("targets")

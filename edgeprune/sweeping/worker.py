@@ -10,7 +10,7 @@ import time
 from types import FrameType
 from typing import IO
 
-from edgeprune.sweeping.executor import attempt
+from edgeprune.sweeping.executor import attempt, get_ready
 
 PARENT_CHECK_S = 1.0
 
@@ -18,6 +18,7 @@ PARENT_CHECK_S = 1.0
 def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     """Do trials, one a line, until there are no more lines."""
     site = requests.readline().decode()
+    get_ready(site)
     for line in iter(requests.readline, b""):
         reply = attempt(line.decode(), site)
         replies.write(reply.encode() + b"\n")

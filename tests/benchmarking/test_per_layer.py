@@ -300,7 +300,7 @@ def test_the_table_says_where_the_time_goes(tmp_path: Path, capsys: Any) -> None
         (["--runtime", "tensorrt"], "not for runtime 'tensorrt'; accepted: onnxruntime"),
         (["--device", "cuda"], "not for device 'cuda'; accepted: cpu"),
         (["--host", "board"], "--per-layer is for what is measured here, not with --host"),
-        (["--estimate"], "an estimate always has its layers"),
+        (["--estimate"], "--per-layer is for measurements; an estimate is of one call"),
     ],
 )
 def test_what_cannot_be_profiled_is_refused_before_anything_is_measured(

@@ -26,6 +26,7 @@ from edgeprune.reporting.sweep.tables import results, tables
 from edgeprune.reporting.sweep.write import build
 from edgeprune.schema import Drop, MachineFacts
 from edgeprune.sweeping.results import TrialKey
+from edgeprune.sweeping.layout import claim
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
 
 
@@ -415,6 +416,21 @@ def test_a_running_sweep_can_be_read_while_it_writes(tmp_path: Path) -> None:
     store.finish(sweeps.result(keys[0]))
     assert of(tmp_path).progress.startswith("1 of 4 trials done")
     store.close()
+
+
+def test_nothing_is_running_in_a_sweep_that_was_killed(tmp_path: Path) -> None:
+    root = sweeps.write_store(tmp_path / "sweep", small(seeds=[0]), states=lambda key: "running")
+
+    def progress() -> str:
+        return report_sweep(root / STORE_FILE, tmp_path / "r.md").progress
+
+    assert progress() == "0 of 4 trials done, 4 waiting; figures are of those done"
+    with claim(root) as is_ours:
+        assert is_ours
+        assert progress() == "0 of 4 trials done, 4 running; figures are of those done"
+        with claim(root) as is_ours:
+            assert not is_ours
+    assert "4 waiting" in progress()
 
 
 def test_what_is_no_sweep_or_damaged_is_refused(tmp_path: Path) -> None:

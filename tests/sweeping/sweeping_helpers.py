@@ -92,7 +92,6 @@ class FakeExecutor:
     ) -> None:
         self.slots = slots
         self.submitted: list[str] = []
-        self.closed = False
         self._root = root
         self._end = end
         self._random = random.Random(0)
@@ -115,4 +114,4 @@ class FakeExecutor:
         return Outcome(trial.id, result=result)
 
     def close(self) -> None:
-        self.closed = True
+        """Nothing to end."""

@@ -138,6 +138,12 @@ def test_the_same_weights_in_another_folder_are_the_same_trial(
             "prune.0.samples: 0 is not accepted: greater than or equal to 1",
             None,
         ),
+        (
+            "samples = 4",
+            'samples = 4\nreconstruct = "no"',
+            "prune.0.reconstruct: 'no' is not accepted: a valid boolean",
+            None,
+        ),
         ('"toy"\ndata', "'toy\ndata", "not valid TOML", None),
     ],
 )

@@ -30,6 +30,8 @@ from edgeprune.reporting.wording import share
 from edgeprune.result_files import read_finite
 from edgeprune.schema import ArtifactRecord
 from edgeprune.selection import comparable
+from edgeprune.sweeping.layout import is_under_way
+from edgeprune.sweeping.results import Row
 from edgeprune.sweeping.store import STORE_FILE, Results, read_store
 
 WRITERS: dict[str, Callable[[SweepReport], str]] = {
@@ -81,12 +83,19 @@ def report_sweep(
     """
     check_output(output, WRITERS)
     results = read_store(store)
+    if not is_under_way(store.parent):
+        results.rows = [_interrupted(row) for row in results.rows]
     if not results.rows:
         raise ResultError(f"{str(store)!r} holds no trials")
     data = build(results, read_data_fingerprints(store.parent, results), title=title)
     progress.say(f"writing {output}")
     write_report(output, data, WRITERS, _drawings)
     return data
+
+
+def _interrupted(row: Row) -> Row:
+    """Return a trial of a sweep that has ended: what it was at waits to be gone on with."""
+    return row.model_copy(update={"state": "waiting"}) if row.state == "running" else row
 
 
 def _drawings(data: SweepReport) -> list[Draw]:
