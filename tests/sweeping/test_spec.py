@@ -139,8 +139,8 @@ def test_the_same_weights_in_another_folder_are_the_same_trial(
             None,
         ),
         (
-            "samples = 4",
-            'samples = 4\nreconstruct = "no"',
+            "reconstruct = false",
+            'reconstruct = "no"',
             "prune.0.reconstruct: 'no' is not accepted: a valid boolean",
             None,
         ),
