@@ -77,7 +77,8 @@ def output_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
     check_output_directory(path, force=force)
     with explain_os_errors(path):
         _make_parent(path)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
+        with _beside(path) as parent:
+            scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
         try:
             scratch.chmod(0o777 & ~_umask())
             yield scratch
@@ -98,9 +99,8 @@ def output_file(path: Path) -> Iterator[Path]:
     check_output_file(path)
     with explain_os_errors(path):
         _make_parent(path)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.absolute().parent
-        )
+        with _beside(path) as parent:
+            handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=parent)
         os.close(handle)
         scratch = Path(name)
         try:
@@ -145,6 +145,19 @@ def _make_parent(path: Path) -> None:
     except OSError as error:
         raise OutputError(
             f"output {str(path)!r}: its directory cannot be made ({error.strerror})"
+        ) from error
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Yield where ``path`` will lie, and say so if nothing can be made there."""
+    parent = path.absolute().parent
+    try:
+        with explain_os_errors(path):
+            yield parent
+    except OSError as error:
+        raise OutputError(
+            f"output {str(path)!r}: nothing can be made in {str(parent)!r} ({error.strerror})"
         ) from error
 
 

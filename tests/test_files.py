@@ -48,6 +48,17 @@ def test_force_replaces_and_a_failure_keeps_the_old_one(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is Linux's")
+def test_a_place_where_nothing_can_be_made_is_named() -> None:
+    with pytest.raises(OutputError, match="'/proc/x': nothing can be made in '/proc'"):
+        write_text(Path("/proc/x"), "text")
+    with (
+        pytest.raises(OutputError, match="nothing can be made in '/proc'"),
+        output_directory(Path("/proc/x")),
+    ):
+        pass
+
+
 def test_a_full_disk_and_a_forbidden_place_are_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no space left"), output_file(tmp_path / "f.json"):
         raise OSError(errno.ENOSPC, "No space left on device")
