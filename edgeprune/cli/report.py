@@ -138,15 +138,19 @@ def _print(console: Console, data: ReportData, output: Path) -> None:
     from rich.text import Text
 
     from edgeprune.reporting.tables import HEADER, cells_of
-    from edgeprune.reporting.wording import choice_text
+    from edgeprune.reporting.wording import choice_text, differences
 
     table = Table()
     shown = (0, 1, 4, 5, 6, 7, 8)
+    lines = [[cells_of(row)[column] for column in shown] for row in data.rows]
     for column in shown:
         table.add_column(HEADER[column], overflow="fold")
-    for row in data.rows:
-        cells = cells_of(row)
-        table.add_row(*(Text(cells[column]) for column in shown))
+    settings = differences(data.rows)
+    if any(settings):
+        table.add_column("setting", overflow="fold")
+        lines = [[*line, own] for line, own in zip(lines, settings, strict=True)]
+    for line in lines:
+        table.add_row(*map(Text, line))
     console.print(table)
     for warning in data.warnings:
         console.print(Text(f"warning: {warning}"))

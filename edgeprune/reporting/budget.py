@@ -103,28 +103,35 @@ def choose(
     Raises:
         UsageError: if no row was measured on ``device``.
     """
-    measured = [row for row in rows if row.runtime is not None]
     if device is not None:
-        devices = sorted({row.device for row in measured if row.device})
+        devices = sorted({row.device for row in rows if row.runtime is not None and row.device})
         if device not in devices:
             raise UsageError(
                 f"nothing here was measured or estimated on {device!r}; there is"
                 f" {', '.join(devices) or 'no measurement'}"
             )
-        measured = [row for row in measured if row.device == device]
+        rows = [row for row in rows if row.runtime is None or row.device == device]
+    return [_choice(how, own, budgets) for how, own in groups(rows)]
+
+
+def groups(rows: Sequence[ReportRow]) -> list[tuple[str, list[ReportRow]]]:
+    """Return the rows of each way of measuring and bench result, and how that was.
+
+    Rows that nothing measured are in all of them, or make one where nothing was measured at all.
+    """
+    measured = [row for row in rows if row.runtime is not None]
     unmeasured = [row for row in rows if row.runtime is None] if measured else []
-    groups: dict[tuple[str, str | None], list[ReportRow]] = {}
+    found: dict[tuple[str, str | None], list[ReportRow]] = {}
     for row in measured or rows:
         # Each bench result by itself: another one may be of another machine.
-        groups.setdefault((setting(row), row.bench), []).append(row)
-    settings = [how for how, _ in groups]
+        found.setdefault((setting(row), row.bench), []).append(row)
+    settings = [how for how, _ in found]
     return [
-        _choice(
+        (
             f"{how} ({bench})" if bench and settings.count(how) > 1 else how,
             [*own, *unmeasured],
-            budgets,
         )
-        for (how, bench), own in groups.items()
+        for (how, bench), own in found.items()
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ DPI = 72  # a pixel is a point then, as in SVG, so that labels stay where they w
 
 Paint = Callable[["Figure", "Axes"], None]
 Finish = Callable[["Axes", Any], None]
+Spot = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,26 @@ WIDE = Shape(width=9.6, height=5.0, font=11.0)
 NARROW = Shape(width=4.1, height=4.6, font=11.0)
 
 
-class Drawing:
-    """A finished figure, to be written as SVG or PNG."""
+@dataclass(frozen=True)
+class Mark:
+    """A point that a page tells about: where it is on the axes, of which model, its figures."""
 
-    def __init__(self, figure: Figure, theme: Theme, shape: Shape) -> None:
+    x: float
+    y: float
+    model: str
+    figures: tuple[str, ...]
+
+
+class Drawing:
+    """A finished figure, to be written as SVG or PNG.
+
+    ``marks`` are its points, each with its place in percent of width and height from the top left.
+    """
+
+    def __init__(
+        self, figure: Figure, theme: Theme, shape: Shape, marks: Sequence[tuple[Mark, Spot]]
+    ) -> None:
+        self.marks = marks
         self._figure = figure
         self._theme = theme
         self._shape = shape
@@ -89,7 +106,9 @@ class Drawing:
         return stream.getvalue()
 
 
-def paint(theme: Theme, shape: Shape, paint: Paint, finish: Finish) -> Drawing:
+def paint(
+    theme: Theme, shape: Shape, paint: Paint, finish: Finish, marks: Sequence[Mark]
+) -> Drawing:
     """Return a figure.
 
     Args:
@@ -97,6 +116,7 @@ def paint(theme: Theme, shape: Shape, paint: Paint, finish: Finish) -> Drawing:
         shape: its size.
         paint: draws into the figure's axes before they are laid out.
         finish: adds what depends on the layout, with the renderer to measure text.
+        marks: points that the drawing can tell the place of; they are not drawn here.
 
     Raises:
         UnavailableError: if matplotlib is not installed.
@@ -112,7 +132,13 @@ def paint(theme: Theme, shape: Shape, paint: Paint, finish: Finish) -> Drawing:
         canvas.draw()
         figure.set_layout_engine("none")
         finish(axes, canvas.get_renderer())
-    return Drawing(figure, theme, shape)
+        spots = [_spot(figure, axes, mark) for mark in marks]
+    return Drawing(figure, theme, shape, list(zip(marks, spots, strict=True)))
+
+
+def _spot(figure: Figure, axes: Axes, mark: Mark) -> Spot:
+    right, up = figure.transFigure.inverted().transform(axes.transData.transform((mark.x, mark.y)))
+    return 100 * float(right), 100 * (1 - float(up))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgeprune.reporting.canvas import Mark
 from edgeprune.reporting.document import Interval
 
 MIN_FRONT_POINTS = 3
@@ -69,6 +70,19 @@ class Chart:
                 found.append(point)
         return found[::-1]
 
+    def marks(self) -> list[Mark]:
+        """Return the points with their figures, each named as its axis is."""
+        x_name, y_name = self.x_title.removesuffix(" (×)"), self.y_title.removesuffix(" (%)")
+        return [
+            Mark(
+                x=point.x,
+                y=point.y,
+                model=point.name,
+                figures=(f"{x_name}: {_speed(point)}", f"{y_name}: {_accuracy(point)}"),
+            )
+            for point in self.points
+        ]
+
 
 def in_words(points: Sequence[Point]) -> str:
     """Say where the points stand: the alternative text of a plot."""
@@ -76,14 +90,18 @@ def in_words(points: Sequence[Point]) -> str:
 
 
 def _in_words(point: Point) -> str:
-    speed = f"{point.x:.2f}x"
-    if point.x_range:
-        speed += f" ({point.x_range[0]:.2f} to {point.x_range[1]:.2f})"
-    accuracy = f"{point.y:.1f} %"
-    if point.y_range:
-        accuracy += f" ({point.y_range[0]:.1f} to {point.y_range[1]:.1f})"
     model = f"{point.series}, " if point.series != point.label else ""
-    return f"{model}{point.label}: {speed}, {accuracy}."
+    return f"{model}{point.label}: {_speed(point)}, {_accuracy(point)}."
+
+
+def _speed(point: Point) -> str:
+    ends = point.x_range
+    return f"{point.x:.2f}x" + (f" ({ends[0]:.2f} to {ends[1]:.2f})" if ends else "")
+
+
+def _accuracy(point: Point) -> str:
+    ends = point.y_range
+    return f"{point.y:.1f} %" + (f" ({ends[0]:.1f} to {ends[1]:.1f})" if ends else "")
 
 
 def shorten(text: str) -> str:

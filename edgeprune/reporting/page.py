@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgeprune.reporting import wording
+from edgeprune.reporting.budget import groups
 from edgeprune.reporting.document import LayerWidth, ReportData, ReportModel, ReportRow
 from edgeprune.reporting.layers import kind_tables
 from edgeprune.reporting.panels import Panel, build_panels
@@ -45,6 +46,8 @@ def html(data: ReportData) -> str:
     return render(
         "report.html.j2",
         data=data,
+        groups=groups(data.rows),
+        judged=list(zip(data.rows, _judged_in(data.rows), strict=True)),
         notes=data.notes,
         figures=[Figure(panel, picture(partial(draw, panel))) for panel in panels],
         not_drawn=_not_drawn(data.rows, panels),
@@ -64,6 +67,14 @@ def html(data: ReportData) -> str:
         few=len(data.models) <= FEW_MODELS,
         dim_titles=DIM_TITLES,
     )
+
+
+def _judged_in(rows: Sequence[ReportRow]) -> list[str]:
+    """Return for each row the numbers of the groups that a choice within a budget has it in."""
+    members = [{id(row) for row in own} for _, own in groups(rows)]
+    return [
+        " ".join(str(index) for index, own in enumerate(members) if id(row) in own) for row in rows
+    ]
 
 
 def _not_drawn(rows: Sequence[ReportRow], panels: Sequence[Panel]) -> list[str]:

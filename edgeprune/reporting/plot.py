@@ -31,7 +31,11 @@ def draw(chart: Chart, theme: Theme, shape: Shape) -> Drawing:
         _legend(figure, chart, theme)
 
     return paint(
-        theme, shape, all_but_labels, lambda axes, renderer: _labels(axes, chart, theme, renderer)
+        theme,
+        shape,
+        all_but_labels,
+        lambda axes, renderer: _labels(axes, chart, theme, renderer),
+        chart.marks(),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,28 +12,37 @@ from edgeprune.errors import UnavailableError
 from edgeprune.reporting import wording
 from edgeprune.reporting.canvas import HINT
 
+SCRIPT = "page.js"
+
 
 def render(name: str, **context: Any) -> str:
-    """Return a template as text; everything that is put in is escaped.
+    """Return a template as text; everything that is put in is escaped but the page's own script.
 
     Raises:
         UnavailableError: if Jinja2 is missing.
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
+        from markupsafe import Markup
     except ImportError:
         raise UnavailableError("an HTML report needs Jinja2", hint=HINT) from None
+    loader = PackageLoader("edgeprune.reporting")
     environment = Environment(
-        loader=PackageLoader("edgeprune.reporting"),
+        loader=loader,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {
+        "flat": lambda value: list(_flat(value)),
+        "w": wording,
+        "minus": lambda text: re.sub(r"(?<![^ ])-(?=\d)", "−", text),
+    }
+    script, _, _ = loader.get_source(environment, SCRIPT)
     text = environment.get_template(name).render(
-        flat=lambda value: list(_flat(value)),
-        w=wording,
-        minus=lambda text: re.sub(r"(?<![^ ])-(?=\d)", "−", text),
+        script=Markup(script),
+        script_hash=f"sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
         **context,
     )
     return text + "\n"

@@ -91,9 +91,35 @@ def setting(row: ReportRow | Measurement) -> str:
     """Say how a row was measured: ``onnxruntime on cpu, fp32, batch 1, 1 thread``."""
     if row.runtime is None:
         return "not measured"
-    threads = f"{row.threads} thread{'' if row.threads == 1 else 's'}"
     how = "estimated: " if row.estimated else ""
-    return f"{how}{row.runtime} on {row.device}, {row.precision}, batch {row.batch}, {threads}"
+    return f"{how}{row.runtime} on {row.device}, {row.precision}, {_batch(row)}, {_threads(row)}"
+
+
+def differences(rows: Sequence[ReportRow]) -> list[str]:
+    """Say of each row only what sets its setting apart: ``cuda, batch 8``; "" if all are alike."""
+    parts = [
+        (row.runtime, row.device, row.precision, _batch(row), _threads(row))
+        for row in rows
+        if row.runtime is not None
+    ]
+    differs = [len(set(values)) > 1 for values in zip(*parts, strict=True)]
+    if not any(differs):
+        return ["" for _ in rows]
+    found = iter(parts)
+    return [
+        ", ".join(str(part) for part, shown in zip(next(found), differs, strict=True) if shown)
+        if row.runtime is not None
+        else "not measured"
+        for row in rows
+    ]
+
+
+def _batch(row: ReportRow | Measurement) -> str:
+    return f"batch {row.batch}"
+
+
+def _threads(row: ReportRow | Measurement) -> str:
+    return f"{row.threads} thread{'' if row.threads == 1 else 's'}"
 
 
 def choice_text(choice: Choice) -> str:

@@ -23,6 +23,29 @@ def test_report_writes_the_page_and_says_the_result(
     assert "<h1>mine</h1>" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
+def test_the_table_tells_settings_apart_only_where_they_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    root = runs.demo_runs(tmp_path / "runs")
+    assert main(["report", str(root), "-o", str(tmp_path / "r.md")]) == 0
+    assert "┃ setting" not in capsys.readouterr().out
+    more = [runs.measurement("dense", 90.0, device="cuda", batch=8, threads=2)]
+    runs.write_bench(root / "more" / "bench.json", runs.bench(more, []))
+    runs.write_artifact(root / "unmeasured", ratio=0.75)
+    assert main(["report", str(root), "-o", str(tmp_path / "r.md")]) == 0
+    out = capsys.readouterr().out
+    assert "┃ setting" in out
+    lines = [line for line in out.splitlines() if line.count("│") > 5]
+    found = {tuple(line.replace("│", "|").split("|")[i].strip() for i in (1, -2)) for line in lines}
+    assert found == {
+        ("dense", "cpu, batch 1, 1 thread"),
+        ("dense", "cuda, batch 8, 2 threads"),
+        ("pruned", "cpu, batch 1, 1 thread"),
+        ("unmeasured", "not measured"),
+    }
+
+
 def test_json_on_stdout_is_the_json_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

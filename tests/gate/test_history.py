@@ -47,7 +47,9 @@ def test_every_check_is_a_line_and_report_plots_them(
         assert main(["report", "history.jsonl", "-o", f"plot{suffix}"]) == 0
     assert "2 checks, 1 failed; the last one (bbbbbbb) did not hold" in capsys.readouterr().out
     assert "<svg" in (folder / "plot.svg").read_text()
-    assert "bbbbbbb" in (folder / "plot.html").read_text()
+    page = (folder / "plot.html").read_text()
+    assert "bbbbbbb" in page
+    assert page.count('class="point"') == page.count("<tr data-model=") > 0
     assert len((folder / "plot.csv").read_text().splitlines()) == 3
     assert len(json.loads((folder / "plot.json").read_text())["lines"]) == 2
 

@@ -65,7 +65,7 @@ def test_page_is_small_and_refers_to_nothing_outside(tmp_path: Path) -> None:
     attributes = re.findall(r'\b(?:src|srcset|href|action|data)="([^"]*)"', page)
     assert attributes
     assert all(value.startswith("data:") for value in attributes)
-    assert "<script" not in page
+    assert page.count("<script") == 1
     assert "url(http" not in page
     assert "@import" not in page
     assert "beit_base_patch16_224, 50 %: 3.26x (3.16 to 3.35), 81.1 % (73.9 to 86.7)" in page
@@ -88,7 +88,7 @@ def test_memory_and_energy_stand_beside_what_has_them(tmp_path: Path) -> None:
         ["503 on the device", ""],
     ]
     page = html(data)
-    assert all(f"<td>{cell}</td>" in page for row in cells for cell in row if cell)
+    assert all(f">{cell}</td>" in page for row in cells for cell in row if cell)
     none = rows[0].memory_mb.model_copy(update={"peak_rss": None})
     bare = [runs.measurement("a", 9.0, memory_mb=none)]
     data = of(runs.write_bench(tmp_path / "none.json", runs.bench(bare, [])))
@@ -110,7 +110,7 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert "\x1b" not in text
         assert "\u202e" not in text
-        assert name in ("r.csv", "r.json") or "<script>" not in text.replace("\\<", "")
+        assert name in ("r.csv", "r.json") or "<script>alert" not in text.replace("\\<", "")
 
 
 def test_csv_does_not_hand_formulas_to_a_spreadsheet(tmp_path: Path) -> None:

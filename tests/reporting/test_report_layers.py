@@ -79,7 +79,7 @@ def test_every_format_but_csv_shows_them(root: Path, tmp_path: Path) -> None:
     page, text = (tmp_path / "r.html").read_text(), (tmp_path / "r.md").read_text()
     section = page[page.index('<h2 id="layers">') : page.index('<h2 id="widths">')]
     assert section.count('<svg class="stack"') == 3
-    assert section.count("<details>") == 3
+    assert section.count("<details ") == 3
     assert "Energy by time, mJ" in section
     assert "302 kB" in section
     assert "768 B" in section

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.reporting.canvas import MARKERS, Drawing, Shape, Theme, dress, legend, paint
+from edgeprune.reporting.canvas import MARKERS, Drawing, Mark, Shape, Theme, dress, legend, paint
 from edgeprune.reporting.chart import shorten
 from edgeprune.reporting.history.series import TIME, Panel, Series
+from edgeprune.reporting.wording import milliseconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +36,23 @@ def draw(panel: Panel, theme: Theme, shape: Shape) -> Drawing:
         axes.set_ylim(bottom=0)
         legend(figure, handles, theme)
 
-    return paint(theme, shape, lines, lambda axes, renderer: None)
+    return paint(theme, shape, lines, lambda axes, renderer: None, _marks(panel))
+
+
+def _marks(panel: Panel) -> list[Mark]:
+    return [
+        Mark(
+            x=point.index,
+            y=point.value,
+            model=series.model,
+            figures=(
+                f"{milliseconds(point.value)} {TIME} at {point.commit}, {point.verdict}",
+                f"{point.time}, {series.machine}",
+            ),
+        )
+        for series in panel.series
+        for point in series.points
+    ]
 
 
 def _name(series: Series, machines: list[str]) -> str:

@@ -13,13 +13,22 @@ EMPTY = "–"
 
 @dataclass(frozen=True)
 class Cell:
-    """``value ± error (note)``; ``plain`` marks words in the place of a figure."""
+    """``value ± error (note)``; ``plain`` marks words in the place of a figure.
+
+    ``number`` is the figure as it is, for sorting; None where there is none.
+    """
 
     value: str
     error: str = ""
     note: str = ""
     bold: bool = False
     plain: bool = False
+    number: float | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing stands in it."""
+        return self.value == EMPTY
 
     def text(self) -> str:
         """Return the cell without markup."""
@@ -28,6 +37,7 @@ class Cell:
 
 
 NOTHING = Cell(EMPTY, plain=True)
+ONE = Cell("1×", number=1.0)
 
 
 def score(found: TargetScore, *, bold: bool = False) -> Cell:
@@ -64,6 +74,7 @@ def drop(row: SweepRow) -> Cell:
         error=_error(row.drop.score),
         note="; ".join(filter(None, notes)),
         bold="drop" in row.best,
+        number=row.drop.score.value,
     )
 
 
@@ -72,7 +83,8 @@ def spread(found: Spread | None) -> Cell:
     if found is None:
         return NOTHING
     low, high = f"{found.low:.2f}", f"{found.high:.2f}"
-    return Cell(f"{found.mean:.2f}×", note=f"{low} to {high}" if low != high else "")
+    note = f"{low} to {high}" if low != high else ""
+    return Cell(f"{found.mean:.2f}×", note=note, number=found.mean)
 
 
 def speed(row: SweepRow, setting: Speed) -> Cell:
@@ -81,28 +93,31 @@ def speed(row: SweepRow, setting: Speed) -> Cell:
     if found is None:
         return NOTHING if setting.estimated else Cell("not measured", plain=True)
     if row.kind == "dense":
-        return Cell("1×")
+        return ONE
     notes = [interval(found.ci95, 2), f"{found.trials} trials" if found.trials > 1 else ""]
-    return Cell(f"{found.speedup:.2f}×", note="; ".join(filter(None, notes)))
+    note = "; ".join(filter(None, notes))
+    return Cell(f"{found.speedup:.2f}×", note=note, number=found.speedup)
 
 
 def finetune_time(row: SweepRow) -> Cell:
     """Show the training time against dense."""
     ratio = row.finetune_ratio
     if row.kind == "dense":
-        return Cell("1×") if row.done else NOTHING
+        return ONE if row.done else NOTHING
     if ratio is None:
         return NOTHING
-    return Cell(f"{ratio.value:.2f}×", error=f"{ratio.se:.2f}" if ratio.se is not None else "")
+    error = f"{ratio.se:.2f}" if ratio.se is not None else ""
+    return Cell(f"{ratio.value:.2f}×", error=error, number=ratio.value)
 
 
 def seconds(found: Mean | None) -> Cell:
     """Show a mean of wall times."""
-    return Cell(milliseconds(found.value)) if found else NOTHING
+    return Cell(milliseconds(found.value), number=found.value) if found else NOTHING
 
 
 def _mean(found: Mean, *, bold: bool, note: str) -> Cell:
-    return Cell(f"{found.value:.1f}", error=_error(found), note=note, bold=bold)
+    value = f"{found.value:.1f}"
+    return Cell(value, error=_error(found), note=note, bold=bold, number=found.value)
 
 
 def _error(found: Mean) -> str:

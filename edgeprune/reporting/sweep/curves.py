@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgeprune.reporting.canvas import MARKERS, Drawing, Shape, Theme, dress, legend, paint
+from edgeprune.reporting.canvas import MARKERS, Drawing, Mark, Shape, Theme, dress, legend, paint
 from edgeprune.reporting.chart import shorten
 from edgeprune.reporting.sweep.document import CurvePoint, SweepReport
-from edgeprune.reporting.sweep.headline import short_name
+from edgeprune.reporting.sweep.headline import row_name, short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,12 +20,13 @@ MIN_POINTS = 2
 
 @dataclass(frozen=True)
 class Curve:
-    """One row of the tables: its name within its model, and its points.
+    """One row of the tables: its name within its model, its full one, and its points.
 
     Rows of one ratio share a colour and differ in their line: ``color`` and ``style`` count them.
     """
 
     name: str
+    row: str
     color: int
     style: int
     points: tuple[CurvePoint, ...]
@@ -58,6 +59,7 @@ def all_curves(data: SweepReport) -> list[Curves]:
         curves = tuple(
             Curve(
                 name=short_name(row),
+                row=row_name(row),
                 color=colors.index(way),
                 style=ways[:index].count(way),
                 points=tuple(row.curve),
@@ -82,7 +84,25 @@ def draw_curves(curves: Curves, theme: Theme, shape: Shape) -> Drawing:
         axes.set_xlim(left=0)
         legend(figure, handles, theme)
 
-    return paint(theme, shape, lines, lambda axes, renderer: None)
+    return paint(theme, shape, lines, lambda axes, renderer: None, _marks(curves))
+
+
+def _marks(curves: Curves) -> list[Mark]:
+    return [
+        Mark(
+            x=point.step,
+            y=point.accuracy,
+            model=curve.row,
+            figures=(f"Source validation at step {point.step}: {_accuracy(point)}",),
+        )
+        for curve in curves.curves
+        for point in curve.points
+    ]
+
+
+def _accuracy(point: CurvePoint) -> str:
+    error = f" ± {point.se:.1f}" if point.se is not None else ""
+    return f"{point.accuracy:.1f}{error} %"
 
 
 def _line(axes: Axes, curve: Curve, theme: Theme) -> Any:

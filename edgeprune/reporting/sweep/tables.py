@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgeprune.reporting.sweep import cells
 from edgeprune.reporting.sweep.cells import EMPTY, NOTHING, Cell
 from edgeprune.reporting.sweep.document import Speed, SweepReport, SweepRow
-from edgeprune.reporting.sweep.headline import method
+from edgeprune.reporting.sweep.headline import method, row_name
 from edgeprune.reporting.sweep.rows import target_column
 from edgeprune.reporting.sweep.timing import setting_of
 from edgeprune.reporting.wording import share
@@ -25,6 +25,7 @@ class Table:
         columns: headings; the first ``texts`` hold words, the others figures.
         texts: number of columns of words.
         rows: as many cells each as there are columns.
+        names: what each row is called elsewhere, in plots too.
         starts: indices of the rows where a new model begins.
     """
 
@@ -34,6 +35,7 @@ class Table:
     columns: list[str]
     texts: int
     rows: list[list[Cell]]
+    names: list[str]
     starts: list[int]
 
 
@@ -106,11 +108,11 @@ def _training(data: SweepReport) -> Table:
         [
             cells.average(row.source_val, row),
             *([cells.average(row.flipped, row)] if flips else []),
-            Cell(" or ".join(map(str, row.steps)) or EMPTY),
+            Cell(" or ".join(map(str, row.steps)) or EMPTY, number=max(row.steps, default=None)),
             cells.seconds(row.prune_s),
             cells.seconds(row.finetune_s),
             cells.finetune_time(row),
-            Cell(f"{row.done} of {row.planned}", note=f"{row.failed} failed" if row.failed else ""),
+            _trials(row),
         ]
         for row in data.rows
     ]
@@ -124,6 +126,17 @@ def _training(data: SweepReport) -> Table:
     ]
     headings = ["Source validation", *flipped, *columns]
     return _table(data, "training", "Training", headings, figures, caption)
+
+
+def _ratio(row: SweepRow) -> Cell:
+    return (
+        Cell(share(row.ratio), plain=True, number=row.ratio) if row.ratio is not None else NOTHING
+    )
+
+
+def _trials(row: SweepRow) -> Cell:
+    note = f"{row.failed} failed" if row.failed else ""
+    return Cell(f"{row.done} of {row.planned}", note=note, number=row.done)
 
 
 def _table(
@@ -143,10 +156,9 @@ def _table(
     ]
     heads = [
         [
-            row.model,
-            method(row),
-            *(getattr(row, field) or EMPTY for _, field in extra),
-            share(row.ratio) if row.ratio is not None else EMPTY,
+            *(Cell(text, plain=True) for text in (row.model, method(row))),
+            *(Cell(getattr(row, field) or EMPTY, plain=True) for _, field in extra),
+            _ratio(row),
         ]
         for row in data.rows
     ]
@@ -158,10 +170,8 @@ def _table(
         caption=[*caption, *_common(pruned, extra), *data.protocol, *unfinished],
         columns=["Model", "Metric", *(column for column, _ in extra), "Ratio", *columns],
         texts=3 + len(extra),
-        rows=[
-            [*(Cell(text, plain=True) for text in head), *row]
-            for head, row in zip(heads, figures, strict=True)
-        ],
+        rows=[[*head, *row] for head, row in zip(heads, figures, strict=True)],
+        names=[row_name(row) for row in data.rows],
         starts=[i for i, model in enumerate(models) if i == 0 or models[i - 1] != model],
     )
 
