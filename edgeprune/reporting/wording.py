@@ -142,12 +142,14 @@ def headline(rows: Sequence[ReportRow]) -> tuple[str, str | None]:
     # A measurement goes before any estimate.
     pool = [row for row in pool if not (row.estimated or row.speedup_estimated)] or pool
     cheap = [r for r in pool if r.drop_points is None or r.drop_points >= -HEADLINE_DROP_POINTS]
-    if cheap:
-        best = max(cheap, key=lambda r: (r.speedup or 0.0, r.drop_points or 0.0))
+    timed = [r for r in cheap if r.speedup is not None]
+    if timed:
+        best = max(timed, key=lambda r: (r.speedup or 0.0, r.drop_points or 0.0))
         rule = f"the fastest that loses at most {HEADLINE_DROP_POINTS:g} points"
     else:
         best = max(pool, key=lambda r: (r.drop_points or 0.0, r.speedup or 0.0))
-        rule = f"the one that loses least; none stays within {HEADLINE_DROP_POINTS:g} points"
+        why = "none was timed" if cheap else f"none stays within {HEADLINE_DROP_POINTS:g} points"
+        rule = f"the one that loses least; {why}"
     if len(pool) == 1:
         return _sentence(best, rows), None
     where = f" ({best.label}; {setting(best)})" if best.runtime else f" ({best.label})"

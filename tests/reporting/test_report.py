@@ -51,6 +51,16 @@ def test_sweep_says_by_which_rule_the_headline_was_chosen(tmp_path: Path) -> Non
     assert [row.label for row in data.rows[:4]] == ["beit-dense", "beit-50", "beit-75", "beit-95"]
 
 
+def test_a_headline_calls_nothing_the_fastest_that_was_not_timed(tmp_path: Path) -> None:
+    runs.write_artifact(tmp_path / "dense", accuracy=58.0)
+    runs.write_artifact(tmp_path / "half", ratio=0.5, accuracy=57.5)
+    runs.write_artifact(tmp_path / "quarter", ratio=0.75, accuracy=57.0)
+    data = of(tmp_path)
+    assert data.headline_rule is not None
+    assert "half" in data.headline_rule
+    assert "the one that loses least; none was timed" in data.headline_rule
+
+
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
     root = runs.demo_runs(tmp_path / "runs")
     report([root], tmp_path / "a.html")
