@@ -25,8 +25,8 @@ from edgeprune.reporting.sweep.latex import latex
 from edgeprune.reporting.sweep.tables import results, tables
 from edgeprune.reporting.sweep.write import build
 from edgeprune.schema import Drop, MachineFacts
-from edgeprune.sweeping.results import TrialKey
 from edgeprune.sweeping.layout import claim
+from edgeprune.sweeping.results import TrialKey
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
 
 
