@@ -54,25 +54,41 @@ class Driver:
         return len(self._trials) - len(self._done)
 
     def run(self, executor: Executor) -> None:
-        """Do what is left."""
+        """Do what is left.
+
+        The store is written while workers are at the next trials, not before: what is done is said
+        by the directories of trials.
+        """
         waiting = deque(t for t in self._trials.values() if t.id not in self._done)
         started = time.perf_counter()
         before = len(self._done)
         under_way: set[str] = set()
-        while waiting or under_way:
-            while len(under_way) < executor.slots and (trial := self._next(waiting)):
-                self._store.mark(trial.id, "running")
-                executor.submit(trial)
-                under_way.add(trial.id)
+        outcome: Outcome | None = None
+        while True:
+            begun = self._submit(waiting, under_way, executor)
+            for identity in begun:
+                self._store.mark(identity, "running")
+            if outcome is not None:
+                self._write(outcome)
+                self._say(outcome, before, time.perf_counter() - started)
             if not under_way:
                 break
             outcome = executor.wait()
             under_way.discard(outcome.id)
             if self._again(outcome):
                 waiting.appendleft(self._trials[outcome.id])
-                continue
-            self._settle(outcome, waiting)
-            self._say(outcome, before, time.perf_counter() - started)
+                outcome = None
+            else:
+                self._settle(outcome, waiting)
+
+    def _submit(self, waiting: deque[Trial], under_way: set[str], executor: Executor) -> list[str]:
+        """Hand out as many trials as can be done at a time; return which."""
+        begun = []
+        while len(under_way) < executor.slots and (trial := self._next(waiting)):
+            executor.submit(trial)
+            under_way.add(trial.id)
+            begun.append(trial.id)
+        return begun
 
     def _next(self, waiting: deque[Trial]) -> Trial | None:
         """Take the first trial that needs nothing, or whose dense model is done."""
@@ -91,8 +107,8 @@ class Driver:
         return again
 
     def _settle(self, outcome: Outcome, waiting: deque[Trial]) -> None:
+        """Take note of an outcome; what needs a trial that failed is not begun."""
         if outcome.result is not None:
-            self._store.finish(outcome.result)
             self._done.add(outcome.id)
             return
         if outcome.fatal:
@@ -100,14 +116,20 @@ class Driver:
                 f"the sweep stopped: {outcome.error}",
                 hint="what is done is kept; make room and start it again",
             )
-        self._fail(outcome.id, outcome.error or "unknown")
+        self._failed.add(outcome.id)
         for trial in [t for t in waiting if t.needs == outcome.id]:
             waiting.remove(trial)
-            self._fail(trial.id, f"its dense model failed: {outcome.error}")
+            self._failed.add(trial.id)
 
-    def _fail(self, identity: str, error: str) -> None:
-        self._store.mark(identity, "failed", error)
-        self._failed.add(identity)
+    def _write(self, outcome: Outcome) -> None:
+        if outcome.result is not None:
+            self._store.finish(outcome.result)
+            return
+        self._store.mark(outcome.id, "failed", outcome.error or "unknown")
+        for trial in self._trials.values():
+            if trial.needs == outcome.id and trial.id in self._failed:
+                error = f"its dense model failed: {outcome.error}"
+                self._store.mark(trial.id, "failed", error)
 
     def _say(self, outcome: Outcome, before: int, seconds: float) -> None:
         ended = len(self._done) + len(self._failed)
