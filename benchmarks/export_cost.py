@@ -2,7 +2,7 @@
 
 Each in a process of its own: memory is the peak of the process less what it held before the model
 was made, as a multiple of the fp32 weights. Targets: 20 s on 2 cores for fp32, 4 times for all.
-int8 is calibrated and judged on a few emoji images, so that layers are searched that stay in fp32.
+int8 is calibrated and judged on a few emoji images.
 """
 
 from __future__ import annotations
