@@ -20,6 +20,7 @@ from far_host import FarHost, far_host, needs_sshd
 from onnx_files import write_mlp
 
 from edgeprune.benchmarking.remote import Limits, Login, Settings, bench_remote, settings
+from edgeprune.benchmarking.rounds import MIN_ROUNDS, ROUND_S
 from edgeprune.cli import main
 from edgeprune.errors import UnavailableError
 from edgeprune.progress import SilentProgress
@@ -291,7 +292,10 @@ def test_a_connection_that_drops_is_made_again(board: FarHost, nets: tuple[str, 
     assert dropped == [1]
     assert sum("was lost" in note for note in notes.said) == 1
     assert [row.model for row in result.measurements] == ["large", "small"]
-    assert {row.rounds for row in result.measurements} == {26}
+    rounds = {row.rounds for row in result.measurements}
+    assert len(rounds) == 1
+    # A turn lasts longer where the far machine's threads take their time to come to rest.
+    assert MIN_ROUNDS <= rounds.pop() <= 4.0 / ROUND_S
     assert board.left() == []
 
 

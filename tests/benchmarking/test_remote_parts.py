@@ -396,7 +396,14 @@ def test_settings_that_are_not_accepted(changes: dict[str, Any], message: str) -
 
 
 def raw_model(**changes: Any) -> dict[str, Any]:
-    warmup = {"calls": 3, "call_s": 0.001, "rates": [1000.0], "spent_s": 0.1, "stop": "stable"}
+    warmup = {
+        "calls": 3,
+        "call_s": 0.001,
+        "beside_s": 0.02,
+        "rates": [1000.0],
+        "spent_s": 0.1,
+        "stop": "stable",
+    }
     fields = {
         "rounds": [[2_000_000] * 5, [4_000_000] * 5],
         "spans_ns": [[0, 100], [200, 300]],

@@ -26,6 +26,7 @@ class FarWarmUp(Facts):
 
     calls: int
     call_s: float
+    beside_s: float
     rates: list[float]
     spent_s: float
     stop: str
