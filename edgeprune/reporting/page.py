@@ -43,11 +43,12 @@ def html(data: ReportData) -> str:
         UnavailableError: if Jinja2 or matplotlib is missing.
     """
     panels, _ = build_panels(data.rows)
+    measured = groups(data.rows)
     return render(
         "report.html.j2",
         data=data,
-        groups=groups(data.rows),
-        judged=list(zip(data.rows, _judged_in(data.rows), strict=True)),
+        groups=measured,
+        judged=list(zip(data.rows, _judged_in(data.rows, measured), strict=True)),
         notes=data.notes,
         figures=[Figure(panel, picture(partial(draw, panel))) for panel in panels],
         not_drawn=_not_drawn(data.rows, panels),
@@ -69,9 +70,11 @@ def html(data: ReportData) -> str:
     )
 
 
-def _judged_in(rows: Sequence[ReportRow]) -> list[str]:
+def _judged_in(
+    rows: Sequence[ReportRow], measured: Sequence[tuple[str, list[ReportRow]]]
+) -> list[str]:
     """Return for each row the numbers of the groups that a choice within a budget has it in."""
-    members = [{id(row) for row in own} for _, own in groups(rows)]
+    members = [{id(row) for row in own} for _, own in measured]
     return [
         " ".join(str(index) for index, own in enumerate(members) if id(row) in own) for row in rows
     ]

@@ -92,6 +92,7 @@ class FakeExecutor:
     ) -> None:
         self.slots = slots
         self.submitted: list[str] = []
+        self.closed = False
         self._root = root
         self._end = end
         self._random = random.Random(0)
@@ -114,4 +115,4 @@ class FakeExecutor:
         return Outcome(trial.id, result=result)
 
     def close(self) -> None:
-        """Nothing to end."""
+        self.closed = True

@@ -13,6 +13,7 @@ from edgeprune.domains import open_dataset
 from edgeprune.errors import DiskFullError
 from edgeprune.progress import SILENT
 from edgeprune.sweeping import read_spec
+from edgeprune.sweeping import run as run_module
 from edgeprune.sweeping.driver import Driver
 from edgeprune.sweeping.executor import Outcome, Site
 from edgeprune.sweeping.results import Row
@@ -155,9 +156,12 @@ def test_a_precision_that_the_cpu_imitates_is_warned_of_once(
 ) -> None:
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     monkeypatch.setattr(Driver, "run", lambda *_: None)
+    executor = FakeExecutor(tmp_path)
+    monkeypatch.setattr(run_module, "_executor", lambda *_: executor)
     data = str(write_toy_domains(tmp_path / "toy", per_class=5))
     text = SPEC.replace("checkpoint_every = 1", 'precision = "bf16"')
     spec = read_spec(write_spec(tmp_path, text=text)).model_copy(update={"data": data})
     progress = Recorded()
     run_sweep(spec, tmp_path / "out", progress=progress)
     assert [line for line in progress.lines if "no fast bf16" in line] == progress.lines[:1]
+    assert executor.closed
