@@ -10,7 +10,7 @@ from edgeprune.errors import DiskFullError, ResultError
 from edgeprune.progress import Progress
 from edgeprune.schema import read_document
 from edgeprune.sweeping.executor import Executor, Outcome, Site
-from edgeprune.sweeping.layout import RESULT_FILE, trial_directory
+from edgeprune.sweeping.layout import RESULT_FILE, is_done, trial_directory
 from edgeprune.sweeping.results import TrialResult
 from edgeprune.sweeping.store import Store
 from edgeprune.sweeping.trials import Trial
@@ -37,21 +37,16 @@ class Driver:
         self._store.plan(((t.id, t.key) for t in self._trials.values()), name)
         known = self._store.done()
         for identity in self._trials:
-            path = trial_directory(self._site.root, identity) / RESULT_FILE
-            if not path.is_file():
+            if not is_done(self._site.root, identity):
                 if identity in known:
                     self._store.mark(identity, "waiting")
                 continue
             if identity not in known:
+                path = trial_directory(self._site.root, identity) / RESULT_FILE
                 self._store.finish(read_document(path, TrialResult, ResultError))
             self._done.add(identity)
         if self._done:
             self._progress.say(f"{len(self._done)} of {len(self._trials)} trials are done already")
-
-    @property
-    def left(self) -> int:
-        """How many trials are not done."""
-        return len(self._trials) - len(self._done)
 
     def run(self, executor: Executor) -> None:
         """Do what is left.

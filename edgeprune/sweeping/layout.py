@@ -51,6 +51,11 @@ def trial_directory(root: Path, identity: str) -> Path:
     return root / "trials" / identity
 
 
+def is_done(root: Path, identity: str) -> bool:
+    """Tell whether a trial is finished."""
+    return (trial_directory(root, identity) / RESULT_FILE).is_file()
+
+
 def work_directory(root: Path, identity: str) -> Path:
     """Return the directory of a trial that is under way."""
     return root / WORK / identity

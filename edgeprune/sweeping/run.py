@@ -1,4 +1,7 @@
-"""The driver of a sweep: which trial is next, what came of it, and where that is written."""
+"""A sweep from its spec to its results.
+
+Workers are started before anything here loads torch, which takes seconds in every process.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,10 @@ from edgeprune.sweeping.driver import Driver
 from edgeprune.sweeping.executor import Executor, Site
 from edgeprune.sweeping.layout import (
     LOCK_FILE,
-    RESULT_FILE,
     SPEC_FILE,
     WORK,
     claim,
-    trial_directory,
+    is_done,
     weights_file,
 )
 from edgeprune.sweeping.local import LocalExecutor
@@ -29,7 +31,7 @@ from edgeprune.sweeping.results import PlannedTrial, SweepPlan, SweepResult
 from edgeprune.sweeping.spec import SweepSpec, located
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
 from edgeprune.sweeping.timing import time_models
-from edgeprune.sweeping.trials import Trial, plan
+from edgeprune.sweeping.trials import Trial, check_models_and_prunings, plan
 
 
 def sweep(
@@ -54,7 +56,7 @@ def sweep(
         progress: is told of every trial that ends.
 
     Raises:
-        UsageError, DataError: if the spec does not fit the data.
+        UsageError, DataError, ModelError: if the spec is not accepted, or does not fit the data.
         OutputError: if ``output`` cannot be written, or another sweep writes there.
         UnavailableError: if no Ray cluster answers.
     """
@@ -68,23 +70,23 @@ def sweep(
     on_gpu = any(trial.finetune_settings().device == "cuda" for trial in trials)
     site = Site(output.absolute(), spec.data, share)
     with _claimed(output):
-        if text:
-            write_text(output / SPEC_FILE, text)
-        store = Store(output / STORE_FILE)
-        try:
-            driver = Driver(site, store, trials, progress)
-            driver.take_stock(spec.name)
-            if driver.left:
-                with closing(_executor(site, min(workers, driver.left), ray, on_gpu)) as executor:
+        left = sum(not is_done(output, trial.id) for trial in trials)
+        with _opened(site, min(workers, left), ray, on_gpu) as executor:
+            check_models_and_prunings(trials)
+            if text:
+                write_text(output / SPEC_FILE, text)
+            with closing(Store(output / STORE_FILE)) as store:
+                driver = Driver(site, store, trials, progress)
+                driver.take_stock(spec.name)
+                if executor is not None:
                     _warn_of_duplicates(dataset, trials, progress)
                     if ray is None:  # the CPUs of a cluster are others
                         _warn_of_slow_precision(trials, progress)
                     _prepare_weights(spec, output, progress)
                     driver.run(executor)
-            if spec.bench is not None:
+        if spec.bench is not None:
+            with closing(Store(output / STORE_FILE)) as store:
                 time_models(spec.bench, store, output, progress)
-        finally:
-            store.close()
     return summary(output)
 
 
@@ -92,18 +94,19 @@ def dry(spec: SweepSpec, output: Path | None = None) -> SweepPlan:
     """Return the trials of a sweep without doing any.
 
     Raises:
-        UsageError, DataError: if the spec does not fit the data.
+        UsageError, DataError, ModelError: if the spec is not accepted, or does not fit the data.
     """
+    trials = plan(spec, open_dataset(spec.data))
+    check_models_and_prunings(trials)
     return SweepPlan(
         name=spec.name,
         trials=[
             PlannedTrial(
                 id=trial.id,
                 key=trial.key,
-                done=output is not None
-                and (trial_directory(output, trial.id) / RESULT_FILE).is_file(),
+                done=output is not None and is_done(output, trial.id),
             )
-            for trial in plan(spec, open_dataset(spec.data))
+            for trial in trials
         ],
     )
 
@@ -120,6 +123,16 @@ def summary(output: Path) -> SweepResult:
         failed=states.count("failed"),
         rows=found.rows,
     )
+
+
+@contextmanager
+def _opened(site: Site, workers: int, ray: str | None, on_gpu: bool) -> Iterator[Executor | None]:
+    """Start what runs the trials, and end it again; without work for a worker there is none."""
+    if not workers:
+        yield None
+        return
+    with closing(_executor(site, workers, ray, on_gpu)) as executor:
+        yield executor
 
 
 def _executor(site: Site, workers: int, ray: str | None, on_gpu: bool) -> Executor:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeprune.domains import DomainDataset, Split, divide
 from edgeprune.errors import UsageError, one_of
 from edgeprune.files import sha256
-from edgeprune.model import check_name
 from edgeprune.pretrained import weights_names
-from edgeprune.pruning import PruneSettings
 from edgeprune.schema import Facts
 from edgeprune.sweeping.results import TrialKey
 from edgeprune.sweeping.spec import ModelSpec, PruneSpec, SweepSpec
 from edgeprune.training import FinetuneSettings
 from edgeprune.training.recipes import NONE, Recipe, check_settings, load_recipe
 from edgeprune.training.settings import NOT_DECISIVE
+
+if TYPE_CHECKING:
+    from edgeprune.pruning import PruneSettings
 
 DIGEST_LENGTH = 10
 RECIPE = "recipe"
@@ -55,6 +56,8 @@ class Trial(Facts):
 
     def prune_settings(self) -> PruneSettings:
         """Return how the dense model is pruned."""
+        from edgeprune.pruning import PruneSettings
+
         assert self.prune is not None  # asked of pruned trials only
         options = {**self.prune, "dims": tuple(self.prune["dims"])}
         return PruneSettings(**options, seed=self.key.seed)
@@ -67,13 +70,13 @@ class Trial(Facts):
 def plan(spec: SweepSpec, dataset: DomainDataset) -> list[Trial]:
     """Return every trial of a sweep, each after the one that it needs.
 
+    Models and prunings are not checked yet: see :func:`check_models_and_prunings`.
+
     Raises:
         UsageError: naming the value of the spec that is not accepted.
         DataError: if a split of the data is not possible.
     """
     _check_titles(spec)
-    for model in spec.models:
-        check_name(model.name)
     held_out = _held_out(spec, dataset)
     # Seed by seed, and in each the dense models first, then one pruning of every model and target
     # after another: a sweep that is stopped, or looked at while it runs, has whole rows.
@@ -87,6 +90,21 @@ def plan(spec: SweepSpec, dataset: DomainDataset) -> list[Trial]:
     trials = [trial for *_, trial in sorted(placed, key=itemgetter(0, 1))]
     _check_distinct(trials)
     return trials
+
+
+def check_models_and_prunings(trials: Sequence[Trial]) -> None:
+    """Check what needs timm and torch to be known, which take seconds to load.
+
+    Raises:
+        UsageError, ModelError: naming the value that is not accepted.
+    """
+    from edgeprune.model import check_name
+
+    for name in dict.fromkeys(trial.model.name for trial in trials):
+        check_name(name)
+    for trial in trials:
+        if trial.prune is not None:
+            trial.prune_settings()
 
 
 def _held_out(spec: SweepSpec, dataset: DomainDataset) -> list[tuple[str, str | None]]:
@@ -184,7 +202,7 @@ def _prune_options(block: PruneSpec, metric: str, ratio: float) -> dict[str, Any
 
 
 def _trial(dataset: DomainDataset, key: TrialKey, **facts: Any) -> Trial:
-    """Make a trial, check its settings, and name it by what decides its result."""
+    """Make a trial, check how it is fine-tuned, and name it by what decides its result."""
     decisive = {
         "data": dataset.fingerprint,
         **{name: value for name, value in facts.items() if name != "model"},
@@ -204,8 +222,6 @@ def _trial(dataset: DomainDataset, key: TrialKey, **facts: Any) -> Trial:
     slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.").lower()
     trial = Trial(id=f"{slug}-{digest}", key=key, **facts)
     trial.finetune_settings()
-    if trial.prune is not None:
-        trial.prune_settings()
     return trial
 
 

@@ -9,7 +9,7 @@ from toy_domains import write_toy_domains
 from edgeprune.domains import DomainDataset, open_dataset
 from edgeprune.errors import ModelError, UsageError
 from edgeprune.sweeping import read_spec
-from edgeprune.sweeping.trials import plan
+from edgeprune.sweeping.trials import check_models_and_prunings, plan
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_a_value_that_does_not_fit_is_named(
 ) -> None:
     spec = read_spec(changed(tmp_path, old, new))
     with pytest.raises((UsageError, ModelError)) as error:
-        plan(spec, toy)
+        check_models_and_prunings(plan(spec, toy))
     assert message in str(error.value)
     if hint:
         assert error.value.hint == hint

@@ -18,7 +18,7 @@ from sweeping_helpers import SPEC, write_spec
 from toy_domains import write_toy_domains
 
 from edgeprune.sweeping.layout import MODEL, trial_directory
-from edgeprune.sweeping.store import STORE_FILE, read_store
+from edgeprune.sweeping.store import STORE_FILE, Store, read_store
 
 COMMAND = (sys.executable, "-m", "edgeprune", "sweep")
 
@@ -217,6 +217,33 @@ def test_bad_usage_is_named(
     assert message in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not (folder / "x").exists()
+
+
+def test_a_spec_that_is_refused_changes_nothing(folder: Path) -> None:
+    output = folder / "begun"
+    output.mkdir()
+    (output / "sweep.toml").write_text("as it was", encoding="utf-8")
+    Store(output / STORE_FILE).close()
+    text = (folder / "sweep.toml").read_text(encoding="utf-8").replace('"l1"', '"lam"')
+    (folder / "typo.toml").write_text(text, encoding="utf-8")
+    for name in ("begun", "x"):
+        refused = subprocess.run(
+            [*COMMAND, "typo.toml", "-o", name],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert refused.returncode == 2
+        assert "unknown metric 'lam'" in refused.stderr
+    assert not (folder / "x").exists()
+    assert (output / "sweep.toml").read_text(encoding="utf-8") == "as it was"
+    assert read_store(output / STORE_FILE).rows == []
+
+
+def test_workers_are_started_before_torch_is_loaded() -> None:
+    code = "import sys; sys.modules['torch'] = None; from edgeprune.sweeping import run"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def _children(pid: int) -> list[int]:
