@@ -123,11 +123,12 @@ class SimulatedWorker:
     def load(self) -> Loaded:
         return Loaded(img_size=32, precision="fp32")
 
-    def round(self, seconds: float, lead_in_s: float) -> Round:
+    def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> Round:
         lead_in_s = sum(self.where.round(self.latency_s, lead_in_s)) / 1e9
         samples = self.where.round(self.latency_s, seconds)
-        self.where.now_s += REST_S
-        return Round(samples, beside_s=lead_in_s + REST_S)
+        rest_s = REST_S if rest else 0.0
+        self.where.now_s += rest_s
+        return Round(samples, beside_s=lead_in_s + rest_s)
 
     def transfers(self, seconds: float) -> None:
         return None

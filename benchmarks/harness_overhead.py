@@ -53,9 +53,9 @@ def _turns(
     taken: dict[int, list[tuple[float, float, float]]] = {}
 
     class Stamped(SubprocessWorker):
-        def round(self, seconds: float, lead_in_s: float) -> Round:
+        def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> Round:
             start = time.perf_counter()
-            found = super().round(seconds, lead_in_s)
+            found = super().round(seconds, lead_in_s, rest)
             timed_s = sum(found.samples_ns) / 1e9
             turns = taken.setdefault(self._job.batch, [])
             turns.append((start, time.perf_counter(), timed_s))

@@ -355,13 +355,12 @@ def worker() -> None:
     channel = os.dup(1)
     os.dup2(2, 1)
     call: Callable[[], object] = int
-    rest = True
     with os.fdopen(channel, "w") as replies:
         for line in sys.stdin:
             request = json.loads(line)
             try:
                 if request["do"] == "load":
-                    call, rest = load_onnx(request["task"]), request["task"]["rest"]
+                    call = load_onnx(request["task"])
                     gc.collect()
                     gc.freeze()
                     wait_until_idle()
@@ -373,7 +372,7 @@ def worker() -> None:
                     samples = timed_calls(call, request["seconds"])
                     gc.enable()
                     reply = {"samples_ns": samples, "lead_in": len(lead_in)}
-                    reply["idle"] = wait_until_idle() if rest else True
+                    reply["idle"] = wait_until_idle() if request["rest"] else True
                 else:
                     reply = {"rss_bytes": peak_rss_bytes()}
             except AgentError as error:
@@ -399,10 +398,10 @@ class OnnxWorker:
         """Load the model and run it once."""
         self._ask({"do": "load", "task": self.task})
 
-    def round(self, seconds: float, lead_in_s: float) -> dict[str, Any]:
-        """Run unrecorded calls, then timed ones."""
+    def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> dict[str, Any]:
+        """Run unrecorded calls, then timed ones; with ``rest`` wait until threads do no more."""
         start = time.monotonic()
-        reply = self._ask({"do": "round", "seconds": seconds, "lead_in_s": lead_in_s})
+        reply = self._ask({"do": "round", "seconds": seconds, "lead_in_s": lead_in_s, "rest": rest})
         reply["beside_s"] = time.monotonic() - start - sum(reply["samples_ns"]) / 1e9
         return reply
 
@@ -457,8 +456,8 @@ class TrtexecWorker:
             ["--iterations=1", "--duration=0", "--warmUp=0"],
         )
 
-    def round(self, seconds: float, lead_in_s: float) -> dict[str, Any]:
-        """Run trtexec, which warms up for ``lead_in_s``; return its compute times."""
+    def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> dict[str, Any]:
+        """Run trtexec, which warms up for ``lead_in_s`` and ends; return its compute times."""
         times = self.engine.with_suffix(".times.json")
         warm_ms = round(lead_in_s * 1000)
         self._run(
@@ -524,31 +523,30 @@ def measure_group(
     """
     nothing = {"calls": 0, "call_s": 0.0, "beside_s": 0.0, "spent_s": 0.0, "stop": None}
     warmups: list[dict[str, Any]] = [{**nothing, "rates": []} for _ in workers]
+    alone = len(workers) == 1
     while any(state["stop"] is None for state in warmups):
         for index, state in enumerate(warmups):
             if state["stop"] is None:
-                lead_in_s = lead_in_for(state, rules, len(workers))
-                warm_up_window(workers[index], state, rules, lead_in_s)
-    found: list[dict[str, Any]] = [
-        {"rounds": [], "spans_ns": [], "restless": 0, "warmup": state} for state in warmups
-    ]
-    lead_ins_s = [lead_in_for(state, rules, len(workers)) for state in warmups]
+                lead_in_s = lead_in_for(state, rules, alone)
+                window = workers[index].round(rules["window_s"], lead_in_s, rest=not alone)
+                take_note(window, state, rules)
+    turns = Turns(workers, warmups, rules, order)
     turn_s = shortest_turn(warmups, rules)
     seconds, target = stop["min_time_s"], stop["precision"]
     count = int(min(max(seconds / turn_s, rules["min_rounds"]), rules["max_rounds"]))
     share = seconds / stop["max_time_s"] if target is not None else 1.0
     for number in range(count):
-        take_turns(workers, found, seconds / count, lead_ins_s, order)
+        turns.take(seconds / count)
         say(share * (number + 1) / count)
     stopped_by = "min_time"
     if target is not None:
-        stopped_by = until_precise(workers, found, rules, stop, turn_s, lead_ins_s, order, say)
-    return [{**entry, "stopped_by": stopped_by} for entry in found]
+        stopped_by = until_precise(turns, rules, stop, turn_s, say)
+    return [{**entry, "stopped_by": stopped_by} for entry in turns.found]
 
 
-def lead_in_for(state: dict[str, Any], rules: dict[str, float], models: int) -> float:
+def lead_in_for(state: dict[str, Any], rules: dict[str, float], warm: bool) -> float:
     """Return the seconds of calls that are not recorded before those of a turn that are."""
-    if rules["anew"] or (models > 1 and state["call_s"] < rules["lead_in_s"]):
+    if rules["anew"] or (not warm and state["call_s"] < rules["lead_in_s"]):
         return rules["lead_in_s"]
     return 0.0
 
@@ -561,49 +559,67 @@ def shortest_turn(warmups: list[dict[str, Any]], rules: dict[str, float]) -> flo
     return turn_s
 
 
-def take_turns(
-    workers: list[Any],
-    found: list[dict[str, Any]],
-    seconds: float,
-    lead_ins_s: list[float],
-    order: random.Random,
-) -> None:
-    """Measure every worker once, in an order that is drawn anew."""
-    for index in order.sample(range(len(workers)), len(workers)):
-        start = time.monotonic_ns()
-        timed = workers[index].round(seconds, lead_ins_s[index])
-        found[index]["rounds"].append(timed["samples_ns"])
-        found[index]["spans_ns"].append([start, time.monotonic_ns()])
-        found[index]["restless"] += not timed["idle"]
+class Turns:
+    """Rounds of all workers, in an order that is drawn anew each time."""
+
+    def __init__(
+        self,
+        workers: list[Any],
+        warmups: list[dict[str, Any]],
+        rules: dict[str, float],
+        order: random.Random,
+    ) -> None:
+        self.workers, self.rules, self.random = workers, rules, order
+        self.order = self.draw()
+        self.before = 0 if len(workers) == 1 else None
+        self.found: list[dict[str, Any]] = [
+            {"rounds": [], "spans_ns": [], "restless": 0, "warmup": state} for state in warmups
+        ]
+
+    def take(self, seconds: float) -> None:
+        """Measure every worker once; one that also had the last turn is warm, and need not rest."""
+        order, self.order = self.order, self.draw()
+        for index, after in zip(order, [*order[1:], self.order[0]]):
+            entry = self.found[index]
+            lead_in_s = lead_in_for(entry["warmup"], self.rules, index == self.before)
+            start = time.monotonic_ns()
+            timed = self.workers[index].round(seconds, lead_in_s, rest=index != after)
+            entry["rounds"].append(timed["samples_ns"])
+            entry["spans_ns"].append([start, time.monotonic_ns()])
+            entry["restless"] += not timed["idle"]
+            self.before = index
+
+    def draw(self) -> list[int]:
+        """Return the order of the next round."""
+        return self.random.sample(range(len(self.workers)), len(self.workers))
 
 
 def until_precise(
-    workers: list[Any],
-    found: list[dict[str, Any]],
+    turns: Turns,
     rules: dict[str, float],
     stop: dict[str, Any],
     turn_s: float,
-    lead_ins_s: list[float],
-    order: random.Random,
     say: Callable[[float], object],
 ) -> str:
     """Take more rounds until every median is precise enough, or the time is over; say which."""
 
     def precise() -> bool:
-        return all(half_width(entry["rounds"]) <= CAUTION * stop["precision"] for entry in found)
+        limit = CAUTION * stop["precision"]
+        return all(half_width(entry["rounds"]) <= limit for entry in turns.found)
 
     if precise():
         return "precision"
     left_s = stop["max_time_s"] - stop["min_time_s"]
     most = min(int(left_s / turn_s), int(rules["max_more_rounds"]))
-    look_at = rules["look_again"] * len(found[0]["rounds"])
+    first = turns.found[0]["rounds"]
+    look_at = rules["look_again"] * len(first)
     for number in range(most):
-        take_turns(workers, found, left_s / most, lead_ins_s, order)
+        turns.take(left_s / most)
         say((stop["min_time_s"] + left_s * (number + 1) / most) / stop["max_time_s"])
-        if len(found[0]["rounds"]) >= look_at:
+        if len(first) >= look_at:
             if precise():
                 return "precision"
-            look_at = rules["look_again"] * len(found[0]["rounds"])
+            look_at = rules["look_again"] * len(first)
     return "precision" if most and precise() else "max_time"
 
 
@@ -622,11 +638,8 @@ def half_width(rounds: list[list[int]]) -> float:
     return float(high - low) / 2 / statistics.median(medians)
 
 
-def warm_up_window(
-    worker_: Any, state: dict[str, Any], rules: dict[str, float], lead_in_s: float
-) -> None:
-    """Run one window of calls, and decide whether the rate has settled."""
-    window = worker_.round(rules["window_s"], lead_in_s)
+def take_note(window: dict[str, Any], state: dict[str, Any], rules: dict[str, float]) -> None:
+    """Add a window of the warm-up, and decide whether the rate has settled."""
     seconds = sum(window["samples_ns"]) / 1e9
     state["spent_s"] += seconds
     state["calls"] += len(window["samples_ns"]) + window["lead_in"]
@@ -722,7 +735,7 @@ def do_group(
         for task in tasks:
             path = folder / task["file"]
             check_digest(path, task)
-            task = {**task, "path": str(path), "rest": len(tasks) > 1}
+            task = {**task, "path": str(path)}
             workers.append(kinds[job["runtime"]](task))
         for loading in workers:  # one after the other: loading is heavy
             loading.load()

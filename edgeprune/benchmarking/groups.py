@@ -29,9 +29,8 @@ class Setup:
     """What is measured and how; ``device`` as it was asked for, ``target`` what it stands for.
 
     ``sources`` are ready to load, the baseline first if there is one (``baseline`` is its label).
-    Requests come every ``period_s``, or each as soon as the last is done. After a round a process
-    comes to ``rest`` before the next one has its turn. ``board`` is where the files of a machine
-    lie whose CPU and GPU share their memory, None for others and on the CPU. All
+    Requests come every ``period_s``, or each as soon as the last is done. ``board`` is where the
+    files of a machine lie whose CPU and GPU share their memory, None for others and on the CPU. All
     models have to be in ``precision``; None takes them as they are.
     """
 
@@ -48,7 +47,6 @@ class Setup:
     energy: Energy
     baseline: str | None = None
     period_s: float | None = None
-    rest: bool = True
     huge_pages: bool = False
     rhythm: Rhythm = ORDINARY
     board: Path | None = None
@@ -67,7 +65,6 @@ class Setup:
             dense=source.dense,
             energy=self.energy.job,
             period_s=self.period_s,
-            rest=self.rest,
             huge_pages=self.huge_pages,
         )
 
@@ -129,8 +126,6 @@ def measure_group(setup: Setup, sources: Sequence[Source], batch: int) -> list[M
     Raises:
         EdgepruneError: what is wrong with a model, the runtime or the device.
     """
-    if len(sources) == 1:
-        setup = replace(setup, rest=False)  # there is nobody to disturb
     jobs = [setup.job(source, batch) for source in sources]
     with ExitStack() as stack:
         started = start_workers(stack, setup, jobs)

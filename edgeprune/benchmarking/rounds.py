@@ -44,9 +44,10 @@ NS_PER_MS = 1e6
 class Rhythm:
     """How long the windows of the warm-up and the rounds are, and how many there may be.
 
-    Before the timed calls of a turn there are others for ``lead_in_s``; every turn of a program
-    that starts ``anew`` needs them. What a turn takes beside its timed calls is at most
-    ``beside_share`` of these, where there is time for as few turns as that.
+    Before the timed calls of a turn that follows another model's there are others for
+    ``lead_in_s``; every turn of a program that starts ``anew`` needs them. What a turn takes
+    beside its timed calls is at most ``beside_share`` of these, where there is time for as few
+    turns as that.
     """
 
     window_s: float = WARMUP_WINDOW_S
@@ -58,12 +59,12 @@ class Rhythm:
     anew: bool = False
     beside_share: float = BESIDE_SHARE
 
-    def lead_in_for(self, call_s: float, models: int) -> float:
+    def lead_in_for(self, call_s: float, warm: bool) -> float:
         """Return the seconds of calls that are not recorded before those of a turn that are.
 
-        A model that has the machine for itself stays warm.
+        A model is ``warm`` if the turn before was its own.
         """
-        if self.anew or (models > 1 and call_s < self.lead_in_s):
+        if self.anew or (not warm and call_s < self.lead_in_s):
             return self.lead_in_s
         return 0.0
 
@@ -126,8 +127,7 @@ def measure(
     turn is shorter than the ``period_s`` at which its calls start.
     """
     warmups = warm_up(workers, rhythm, period_s)
-    lead_ins_s = [rhythm.lead_in_for(warmup.call_s, len(workers)) for warmup in warmups]
-    turns = _Turns(workers, seed, lead_ins_s)
+    turns = _Turns(workers, seed, rhythm, [warmup.call_s for warmup in warmups])
     turn_s = max(period_s, shortest_turn(warmups, rhythm))
     count = round_count(rule.min_time_s, turn_s, rhythm)
     for _ in progress.track(range(count), description, total=count):
@@ -168,20 +168,34 @@ def _waiting(rounds: Sequence[Round]) -> float | None:
 
 
 class _Turns:
-    """Rounds of all workers, in an order that is drawn anew each time."""
+    """Rounds of all workers, in an order that is drawn anew each time.
 
-    def __init__(self, workers: Sequence[Worker], seed: int, lead_ins_s: Sequence[float]) -> None:
+    A worker that ends one round and begins the next stays warm, and does not rest in between.
+    """
+
+    def __init__(
+        self, workers: Sequence[Worker], seed: int, rhythm: Rhythm, calls_s: Sequence[float]
+    ) -> None:
         self._workers = workers
-        self._lead_ins_s = lead_ins_s
+        self._rhythm = rhythm
+        self._calls_s = calls_s
         self._generator = np.random.default_rng(seed)
         self._seed = seed
+        self._order = self._draw()
+        self._before = 0 if len(workers) == 1 else None
         self.recorded: list[list[Round]] = [[] for _ in workers]
 
     def take(self, seconds: float) -> None:
         """Measure every worker once."""
-        for index in self._generator.permutation(len(self._workers)):
-            taken = self._workers[index].round(seconds, self._lead_ins_s[index])
+        order, self._order = self._order, self._draw()
+        for index, after in zip(order, [*order[1:], self._order[0]], strict=True):
+            lead_in_s = self._rhythm.lead_in_for(self._calls_s[index], index == self._before)
+            taken = self._workers[index].round(seconds, lead_in_s, rest=index != after)
             self.recorded[index].append(taken)
+            self._before = index
+
+    def _draw(self) -> list[int]:
+        return [int(index) for index in self._generator.permutation(len(self._workers))]
 
     def precise(self, target: float) -> bool:
         """Tell whether the median of every worker is known well enough."""
@@ -216,13 +230,15 @@ def warm_up(
     workers: Sequence[Worker], rhythm: Rhythm = ORDINARY, period_s: float = 0.0
 ) -> list[WarmUp]:
     """Run windows of every worker in turn until its rate has settled or the cap is filled."""
+    alone = len(workers) == 1
     states = [WarmUp() for _ in workers]
     window_s = max(rhythm.window_s, period_s)
     while any(state.stop is None for state in states):
         for worker, state in zip(workers, states, strict=True):
             if state.stop is None:
-                lead_in_s = rhythm.lead_in_for(state.call_s, len(workers))
-                _window(worker, state, rhythm.cap_s, window_s, lead_in_s)
+                lead_in_s = rhythm.lead_in_for(state.call_s, alone)
+                window = worker.round(window_s, lead_in_s, rest=not alone)
+                _take_note(window, state, rhythm.cap_s, window_s)
     return states
 
 
@@ -252,8 +268,8 @@ def settled(rates: Sequence[float]) -> bool:
     return len(last) == WARMUP_WINDOWS and max(last) <= (1 + WARMUP_TOLERANCE) * min(last)
 
 
-def _window(worker: Worker, state: WarmUp, cap_s: float, window_s: float, lead_in_s: float) -> None:
-    window = worker.round(window_s, lead_in_s)
+def _take_note(window: Round, state: WarmUp, cap_s: float, window_s: float) -> None:
+    """Add a window of the warm-up, and decide whether the rate has settled."""
     seconds = sum(window.samples_ns) / 1e9
     # A paced call leaves most of its window to rest.
     state.spent_s += max(seconds, window_s)

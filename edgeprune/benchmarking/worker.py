@@ -1,8 +1,9 @@
 """The process that measures: ``python -m edgeprune.benchmarking.worker``.
 
 One JSON document per line, a request on stdin and a reply on stdout. Requests: ``load`` (a job),
-``round`` (seconds of timed calls after seconds of calls that are not recorded), ``transfers`` (for
-seconds each), ``memory``, and ``profile`` (a job, which need not be loaded; a directory).
+``round`` (seconds of timed calls after seconds of calls that are not recorded, and whether threads
+come to rest afterwards), ``transfers`` (for seconds each), ``memory``, and ``profile`` (a job,
+which need not be loaded; a directory).
 The end of stdin ends the process. What libraries print goes to stderr.
 
 It imports its runtime and nothing else that is heavy, since its memory is part of the result.
@@ -130,7 +131,7 @@ def serve(requests: TextIO, replies: TextIO) -> None:
             elif session is None or job is None:
                 raise ValueError(f"{request['request']!r} before 'load'")
             elif request["request"] == "round":
-                reply = _round(session, job, meter, request["seconds"], request["lead_in_s"])
+                reply = _round(session, job, meter, request)
             elif request["request"] == "transfers":
                 reply = _transfers(session, request["seconds"])
             else:
@@ -156,9 +157,9 @@ def _round(
     session: Session,
     job: Job,
     meter: Callable[[], Reading] | None,
-    seconds: float,
-    lead_in_s: float,
+    request: dict[str, Any],
 ) -> dict[str, Any]:
+    seconds, lead_in_s = request["seconds"], request["lead_in_s"]
     dropped, lead_in = 0, 0
     gc.disable()
     try:
@@ -179,7 +180,7 @@ def _round(
         "samples_ns": samples,
         "lead_in": lead_in,
         "dropped": dropped,
-        "idle": wait_until_idle() if job.rest else True,
+        "idle": wait_until_idle() if request["rest"] else True,
         "ran_ns": ran_ns,
         "waited_ns": waited_ns,
         "energy": [first, last] if first is not None else None,

@@ -70,8 +70,11 @@ class Worker(Protocol):
         """Load the model and run it once."""
         ...
 
-    def round(self, seconds: float, lead_in_s: float) -> Round:
-        """Run unrecorded calls for ``lead_in_s``, then timed ones for ``seconds``, one at least."""
+    def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> Round:
+        """Run unrecorded calls for ``lead_in_s``, then timed ones for ``seconds``, one at least.
+
+        With ``rest`` it ends when all threads have come to rest: another model's turn is next.
+        """
         ...
 
     def transfers(self, seconds: float) -> Transfers | None:
@@ -144,10 +147,10 @@ class SubprocessWorker:
         """
         return Loaded(**self._ask("load", job=dataclasses.asdict(self._job)))
 
-    def round(self, seconds: float, lead_in_s: float) -> Round:
+    def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> Round:
         """Measure. Raises UnavailableError if the worker dies."""
         start = time.perf_counter()
-        reply = self._ask("round", seconds=seconds, lead_in_s=lead_in_s)
+        reply = self._ask("round", seconds=seconds, lead_in_s=lead_in_s, rest=rest)
         spent_s = time.perf_counter() - start
         # Between paced calls is the time that was asked for.
         timed_s = sum(reply["samples_ns"]) / 1e9 if self._job.period_s is None else spent_s
@@ -215,7 +218,7 @@ class RecordedWorker:
 
     Rounds are taken from ``rounds`` in order and start over at the end; in each it waits for a core
     for ``waited_ns``, its meter reads ``energy``, and ``dropped`` requests have come too early.
-    ``calls`` lists what was asked of it.
+    ``calls`` lists what was asked of it, ``rests`` whether it was to rest after each round.
     """
 
     def __init__(
@@ -239,6 +242,7 @@ class RecordedWorker:
         self._peaks = peaks or Peaks(None, None)
         self._next = 0
         self.calls: list[str] = []
+        self.rests: list[bool] = []
 
     def __enter__(self) -> RecordedWorker:
         self.calls.append("start")
@@ -257,9 +261,10 @@ class RecordedWorker:
         self.calls.append("load")
         return self._loaded
 
-    def round(self, seconds: float, lead_in_s: float) -> Round:
+    def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> Round:
         """Return the next recorded round."""
         self.calls.append("round")
+        self.rests.append(rest)
         samples = self._rounds[self._next % len(self._rounds)]
         self._next += 1
         return Round(

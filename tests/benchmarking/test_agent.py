@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import random
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,8 @@ class Far:
     def __init__(self, rounds: list[list[int]]) -> None:
         self.recorded = RecordedWorker(rounds)
 
-    def round(self, seconds: float, lead_in_s: float) -> dict[str, Any]:
-        found = self.recorded.round(seconds, lead_in_s)
+    def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> dict[str, Any]:
+        found = self.recorded.round(seconds, lead_in_s, rest)
         reply = {"samples_ns": list(found.samples_ns), "lead_in": 2, "idle": found.idle}
         return {**reply, "beside_s": found.beside_s}
 
@@ -90,15 +91,17 @@ def test_it_warms_up_and_divides_the_time_as_a_local_bench_does(min_time_s: floa
 
 def test_the_order_in_a_round_is_drawn_and_all_take_part() -> None:
     turns: list[str] = []
+    asked: list[tuple[float, bool]] = []
 
     class Named(Far):
         def __init__(self, name: str) -> None:
             super().__init__([[MS] * 5])
             self.name = name
 
-        def round(self, seconds: float, lead_in_s: float) -> dict[str, Any]:
+        def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> dict[str, Any]:
             turns.append(self.name)
-            return super().round(seconds, lead_in_s)
+            asked.append((lead_in_s, rest))
+            return super().round(seconds, lead_in_s, rest)
 
     said: list[float] = []
     rule = dataclasses.asdict(StopRule(3.0, 3.0))
@@ -107,6 +110,10 @@ def test_the_order_in_a_round_is_drawn_and_all_take_part() -> None:
     pairs = {"".join(measured[index : index + 2]) for index in range(0, len(measured), 2)}
     assert pairs == {"ab", "ba"}
     assert len(said) == len(measured) / 2
+    # One that ends a round and begins the next does not cool down in between.
+    same = [name == before for before, name in pairwise(turns)]
+    assert [lead_in_s == 0 for lead_in_s, _ in asked[1:]] == same
+    assert [not rest for _, rest in asked[:-1]] == same
     assert said[-1] == 1.0
 
 

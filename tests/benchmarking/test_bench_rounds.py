@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -27,9 +29,9 @@ class Logged(RecordedWorker):
         super().__init__([[latency_ms * MS] * 5])
         self.name, self.log = name, log
 
-    def round(self, seconds: float, lead_in_s: float) -> Round:
+    def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> Round:
         self.log.append(self.name)
-        return super().round(seconds, lead_in_s)
+        return super().round(seconds, lead_in_s, rest)
 
 
 def recorded(seed: int) -> tuple[list[str], list[rounds.Recording]]:
@@ -91,25 +93,37 @@ def test_a_turn_outweighs_what_it_costs() -> None:
 
 
 def test_what_stays_warm_needs_no_lead_in() -> None:
-    assert Rhythm().lead_in_for(call_s=0.001, models=2) == rounds.LEAD_IN_S
-    assert Rhythm().lead_in_for(call_s=0.1, models=2) == 0
-    assert Rhythm().lead_in_for(call_s=0.001, models=1) == 0
-    assert Rhythm(anew=True).lead_in_for(call_s=0.1, models=1) == rounds.LEAD_IN_S
+    assert Rhythm().lead_in_for(call_s=0.001, warm=False) == rounds.LEAD_IN_S
+    assert Rhythm().lead_in_for(call_s=0.1, warm=False) == 0
+    assert Rhythm().lead_in_for(call_s=0.001, warm=True) == 0
+    assert Rhythm(anew=True).lead_in_for(call_s=0.1, warm=True) == rounds.LEAD_IN_S
+
+
+class Asked(RecordedWorker):
+    """Writes down what was asked of it: its name, the lead-in, and whether it has to rest."""
+
+    def __init__(self, name: str, asked: list[tuple[str, float, bool]]) -> None:
+        super().__init__([[4 * MS] * 5])
+        self.name, self.asked = name, asked
+
+    def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> Round:
+        self.asked.append((self.name, lead_in_s, rest))
+        return super().round(seconds, lead_in_s, rest)
 
 
 def test_a_model_alone_has_no_lead_in_and_waits_for_nobody() -> None:
-    asked: list[float] = []
+    asked: list[tuple[str, float, bool]] = []
+    measure([Asked("a", asked)], rule=StopRule.of(1.0), seed=0)
+    assert set(asked) == {("a", 0.0, False)}
 
-    class Asked(RecordedWorker):
-        def round(self, seconds: float, lead_in_s: float) -> Round:
-            asked.append(lead_in_s)
-            return super().round(seconds, lead_in_s)
 
-    def workers(count: int) -> list[Asked]:
-        return [Asked([[4 * MS] * 5]) for _ in range(count)]
-
-    measure(workers(1), rule=StopRule.of(1.0), seed=0)
-    assert set(asked) == {0.0}
-    asked.clear()
-    measure(workers(2), rule=StopRule.of(1.0), seed=0)
-    assert set(asked) == {rounds.LEAD_IN_S}
+def test_who_ends_a_round_and_begins_the_next_stays_warm() -> None:
+    asked: list[tuple[str, float, bool]] = []
+    measure([Asked("a", asked), Asked("b", asked)], rule=StopRule.of(3.0), seed=0)
+    names = [name for name, *_ in asked]
+    warm = [False] + [name == before for before, name in pairwise(names)]
+    assert True in warm
+    assert [lead_in_s for _, lead_in_s, _ in asked] == [
+        0.0 if each else rounds.LEAD_IN_S for each in warm
+    ]
+    assert [not rest for *_, rest in asked[:-1]] == warm[1:]

@@ -72,15 +72,15 @@ def test_the_baseline_takes_its_memory_last(files: tuple[str, str]) -> None:
 
 
 def test_who_is_alone_waits_for_nobody(files: tuple[str, str]) -> None:
-    jobs: list[Job] = []
+    workers: list[RecordedWorker] = []
 
     def start(job: Job) -> RecordedWorker:
-        jobs.append(job)
-        return device(1, {"dense": 1, "half": 1})(job)
+        workers.append(device(1, {"dense": 1, "half": 1})(job))
+        return workers[-1]
 
     bench([files[1]], threads=1, start=start)
     bench([files[1]], baseline=files[0], threads=1, start=start)
-    assert [job.rest for job in jobs] == [False, True, True]
+    assert [True in worker.rests for worker in workers] == [False, True, True]
 
 
 def test_throughput_grows_the_batch_until_it_is_saturated(files: tuple[str, str]) -> None:
@@ -160,9 +160,9 @@ def test_paced_calls_come_with_the_period(files: tuple[str, str]) -> None:
             super().__init__([[2 * MS] * 3], dropped=1)
             self._period = job.period_s
 
-        def round(self, seconds_: float, lead_in_s: float):  # type: ignore[no-untyped-def]
+        def round(self, seconds_: float, lead_in_s: float, rest: bool = True):  # type: ignore[no-untyped-def]
             seconds.append((self._period, seconds_))
-            return super().round(seconds_, lead_in_s)
+            return super().round(seconds_, lead_in_s, rest)
 
     result = bench(
         [files[1]], baseline=files[0], threads=1, scenario="paced", period_s=0.25, start=Paced
@@ -181,11 +181,11 @@ def test_paced_calls_come_with_the_period(files: tuple[str, str]) -> None:
 
 
 def test_sustained_load_shows_the_rate_over_time(files: tuple[str, str]) -> None:
-    jobs: list[Job] = []
+    workers: list[RecordedWorker] = []
 
     def heating(job: Job) -> RecordedWorker:
-        jobs.append(job)
-        return RecordedWorker([[(10 + window) * MS] * 4 for window in range(30)])
+        workers.append(RecordedWorker([[(10 + window) * MS] * 4 for window in range(30)]))
+        return workers[-1]
 
     result = bench(
         [files[0]], batches=[2], threads=1, scenario="sustained", duration_s=60, start=heating
@@ -197,7 +197,7 @@ def test_sustained_load_shows_the_rate_over_time(files: tuple[str, str]) -> None
     first, last = [2000 / ms for ms in (10, 11, 12)], [2000 / ms for ms in (37, 38, 39)]
     assert row.sustained.last_over_first == pytest.approx(sum(last) / sum(first))
     assert (row.stopped_by, row.warmup, row.stop, row.rounds) == ("duration", 0, None, 30)
-    assert (jobs[0].rest, result.duration_s) == (False, 60)
+    assert (workers[0].rests, result.duration_s) == ([False] * 30, 60)
     assert next(bench_lines(result)).startswith("dense, batch 2: after 60 s of load 28.8% of")
     assert not any("had not settled" in warning for warning in result.warnings)
 

@@ -93,9 +93,9 @@ def test_a_request_that_comes_while_the_last_one_runs_is_dropped() -> None:
 
 def test_without_rest_nothing_waits_and_paced_rounds_have_no_lead_in(tmp_path: Path) -> None:
     path = write_mlp(tmp_path / "net.onnx")
-    with SubprocessWorker(job(path, period_s=0.001, rest=False)) as worker:
+    with SubprocessWorker(job(path, period_s=0.001)) as worker:
         worker.load()
-        taken = worker.round(0.004, 0.02)
+        taken = worker.round(0.004, 0.02, rest=False)
     assert taken.lead_in == 0
     assert len(taken.samples_ns) + taken.dropped == 4
 

@@ -35,8 +35,7 @@ class Job:
     ``source`` is what the runtime loads; ``dense`` holds the fields of DenseOptions for a timm
     name; ``name`` is what messages call the model; ``energy`` is the source that is read around the
     timed calls (see ``energy``). Calls start every ``period_s``, or each as soon as the last is
-    done; with ``rest`` a round ends when all threads have come to rest. ``huge_pages``: see
-    :func:`edgeprune.benchmarking.bench`.
+    done. ``huge_pages``: see :func:`edgeprune.benchmarking.bench`.
     """
 
     name: str
@@ -49,7 +48,6 @@ class Job:
     dense: dict[str, Any] | None = None
     energy: dict[str, Any] | None = None
     period_s: float | None = None
-    rest: bool = True
     huge_pages: bool = False
 
 

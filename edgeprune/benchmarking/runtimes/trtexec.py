@@ -123,8 +123,8 @@ class TrtexecWorker:
         self.round(LEAST_S, 0.0)
         return loaded_of(record)
 
-    def round(self, seconds: float, lead_in_s: float) -> Round:
-        """Run trtexec, which warms up for ``lead_in_s``; return its compute times.
+    def round(self, seconds: float, lead_in_s: float, rest: bool = True) -> Round:
+        """Run trtexec, which warms up for ``lead_in_s`` and then ends; return its compute times.
 
         Raises:
             ModelError, ResultError, UnavailableError: as :meth:`load`.

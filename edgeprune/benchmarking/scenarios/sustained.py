@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import ExitStack
 
 from edgeprune.benchmarking.candidates import Source
@@ -31,7 +30,6 @@ def measure(setup: Setup, options: Options) -> Outcome:
             f"duration {options.duration_s:g} is not accepted;"
             f" {WINDOWS * LEAST_WINDOW_S:g} seconds and more are"
         )
-    setup = dataclasses.replace(setup, rest=False)
     return Outcome(
         [
             _load(setup, source, batch, window_s)
@@ -48,7 +46,7 @@ def _load(setup: Setup, source: Source, batch: int, window_s: float) -> Measured
         (started,) = start_workers(stack, setup, [job])
         steps = setup.progress.track(range(WINDOWS), f"load {source.label}", total=WINDOWS)
         for _ in steps:
-            windows.append(started.worker.round(window_s, 0.0))
+            windows.append(started.worker.round(window_s, 0.0, rest=False))
             setup.watch.look()
         peaks = started.peaks()
     recording = recording_of(windows, WarmUp(), "duration")
