@@ -75,16 +75,21 @@ def find(candidates: Sequence[Candidate], runtime_format: str, runtime: str) -> 
 
 @contextmanager
 def loadable(
-    sources: Sequence[Source], runtime_format: str, progress: Progress = SILENT
+    sources: Sequence[Source],
+    runtime_format: str,
+    progress: Progress = SILENT,
+    opset: int | None = None,
 ) -> Iterator[list[Source]]:
     """Export what the runtime needs as ONNX into a scratch directory that lasts for the block.
+
+    ``opset`` None is the exporter's own.
 
     Raises:
         ArtifactError, ModelError: if a model cannot be loaded or exported.
     """
     with TemporaryDirectory(prefix="edgeprune-bench-") as scratch:
         yield [
-            _export(source, Path(scratch) / f"{index}.onnx", progress)
+            _export(source, Path(scratch) / f"{index}.onnx", progress, opset)
             if runtime_format == "onnx" and source.file is None
             else source
             for index, source in enumerate(sources)
@@ -208,13 +213,13 @@ def load(source: Source) -> Model:
     return load_model(source.path, DenseOptions(**options))
 
 
-def _export(source: Source, path: Path, progress: Progress) -> Source:
-    from edgeprune.exporting.onnx import export_onnx
+def _export(source: Source, path: Path, progress: Progress, opset: int | None) -> Source:
+    from edgeprune.exporting.onnx import DEFAULT_OPSET, export_onnx
     from edgeprune.model import random_model
 
     progress.say(f"exporting {source.label} to ONNX")
     model, dense = load(source), source.dense
     if dense is not None and not dense["pretrained"] and dense["weights"] is None:
         model = random_model(model.record)
-    export_onnx(model, path)
+    export_onnx(model, path, opset=opset or DEFAULT_OPSET)
     return dataclasses.replace(source, path=str(path), weights_bytes=weights_bytes(path))

@@ -54,7 +54,9 @@ def command(
     precision: Annotated[
         list[str], typer.Option(help="fp32, fp16 or int8; give it again for another file.")
     ] = list(FP32),  # noqa: B006
-    opset: Annotated[int, typer.Option(help="ONNX operator set, 18 to 23.")] = 18,
+    opset: Annotated[
+        int, typer.Option(help="ONNX operator set, 18 to 23; 13 to 17 for TensorRT before 8.6.")
+    ] = 18,
     batch: Annotated[str, typer.Option(help="'dynamic', or one fixed size.")] = "dynamic",
     io: Annotated[
         str, typer.Option(help="Type of the input and output of the fp16 file: fp32 or fp16.")

@@ -14,7 +14,7 @@ import torch
 from onnxscript import ir
 
 from edgeprune.errors import UsageError
-from edgeprune.exporting import translations
+from edgeprune.exporting import older_opsets, translations
 from edgeprune.exporting.narrowing import leave_out_unread
 from edgeprune.exporting.parts import write_in_parts
 from edgeprune.exporting.rows import flatten_rows
@@ -24,7 +24,7 @@ from edgeprune.selection import selection_of
 
 INPUT, OUTPUT = "images", "logits"
 DEFAULT_OPSET = 18
-OPSETS = range(18, 24)
+OPSETS = range(older_opsets.OLDEST, 24)
 
 # protobuf cannot hold more in one file
 SINGLE_FILE_LIMIT_BYTES = 2_000_000_000
@@ -57,11 +57,12 @@ def trace(model: Model, *, opset: int = DEFAULT_OPSET, batch: int | None = None)
 
     Args:
         model: any model.
-        opset: version of the operator set.
+        opset: version of the operator set; one before 18 is written for older runtimes.
         batch: a fixed batch size, or None for a dynamic one.
 
     Raises:
         UsageError: if the opset or batch is out of range.
+        ModelError: if the model needs an operator that the opset does not have.
     """
     check_range(opset, batch)
     size = model.record.img_size
@@ -78,7 +79,7 @@ def trace(model: Model, *, opset: int = DEFAULT_OPSET, batch: int | None = None)
             traced,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            opset_version=opset,
+            opset_version=max(opset, DEFAULT_OPSET),
             dynamo=True,
             custom_translation_table=translations.table(opset),
             verbose=False,
@@ -86,6 +87,8 @@ def trace(model: Model, *, opset: int = DEFAULT_OPSET, batch: int | None = None)
         assert program is not None  # the dynamo exporter returns one or raises
         graph = program.model.graph
         _fold_splits(graph)
+    if opset < DEFAULT_OPSET:
+        older_opsets.write_in(program.model, opset)
     # "batch" is only a hint to the exporter; the name is what a reader of the file sees
     if batch is None:
         for value in (graph.inputs[0], graph.outputs[0]):

@@ -8,7 +8,7 @@ from edgeprune.engines.settings import EngineSettings
 from edgeprune.errors import UsageError, one_of
 from edgeprune.exporting.calibration import METHODS
 from edgeprune.exporting.int8 import FLAVOURS
-from edgeprune.exporting.onnx import DEFAULT_OPSET, OPSETS, check_range
+from edgeprune.exporting.onnx import DEFAULT_OPSET, check_range
 from edgeprune.exporting.translations import ATTENTION_OPSET
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -54,7 +54,7 @@ class ExportSettings:
 
     Attributes:
         precisions: one file each.
-        opset: ONNX operator set.
+        opset: ONNX operator set; before 18, for older runtimes, in fp32 only.
         batch: a fixed batch size, or None for a dynamic one.
         io: type of the input and output of an fp16 file.
         pixels: take images as they are decoded, and normalise them in the graph.
@@ -90,6 +90,13 @@ class ExportSettings:
             one_of(precision, "precision", PRECISIONS)
         if not self.precisions or len(set(self.precisions)) < len(self.precisions):
             raise UsageError(f"precisions {self.precisions} are not accepted; each once")
+        if self.opset < DEFAULT_OPSET and (self.optimize or self.precisions != ("fp32",)):
+            what = "--optimize" if self.optimize else f"precision {self.precisions[-1]!r}"
+            raise UsageError(
+                f"opset {self.opset} is for runtimes that choose the precision themselves:"
+                f" {what} is not accepted with it",
+                hint=f"--precision fp32, or --opset {DEFAULT_OPSET} and more",
+            )
         if self.io == "fp16" and "fp16" not in self.precisions:
             raise UsageError("fp16 input and output need --precision fp16")
         if self.optimize and "fp16" in self.precisions:
@@ -113,7 +120,7 @@ class ExportSettings:
             raise UsageError(
                 f"ONNX opset {self.opset} writes attention as one operator, which TensorRT refuses:"
                 " in fp16 always, since softmax stays in fp32, else at head sizes such as 64",
-                hint=f"--opset {OPSETS[0]} to {ATTENTION_OPSET - 1} build",
+                hint=f"--opset {DEFAULT_OPSET} to {ATTENTION_OPSET - 1} build",
             )
         if "int8" in self.precisions and self.int8.runtime != "tensorrt":
             raise UsageError(

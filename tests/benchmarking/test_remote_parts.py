@@ -491,3 +491,13 @@ def test_options_that_do_not_go_together(
 
 def test_the_agent_is_in_the_package() -> None:
     assert Path(agent.__file__).name == "agent.py"
+
+
+def test_models_for_a_board_of_old_are_written_in_an_older_opset() -> None:
+    def opset(device: str, runtime: str = "tensorrt") -> int | None:
+        return Settings(runtime=runtime, device=device).opset
+
+    boards = ("jetson-nano", "jetson-tx2", "jetson-xavier-nx", "jetson-agx-xavier")
+    assert [opset(device) for device in boards] == [13] * 4
+    assert [opset(device) for device in ("jetson-orin-nano", "cuda", "generic-cuda")] == [None] * 3
+    assert opset("jetson-nano", "onnxruntime") is None

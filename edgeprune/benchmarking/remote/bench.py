@@ -62,7 +62,7 @@ def bench_remote(
     settings = settings or Settings()
     sources = find_sources(gather(candidates, baseline, dense), settings.runtime)
     with ExitStack() as stack:
-        ready = stack.enter_context(exported(sources, progress))
+        ready = stack.enter_context(exported(sources, progress, settings.opset))
         tasks = make_tasks(ready, settings)
         session = stack.enter_context(Session(login, progress, limits or Limits()))
         facts = read_facts(session.facts, login.host)

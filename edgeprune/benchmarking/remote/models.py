@@ -73,13 +73,15 @@ def find_sources(candidates: Sequence[Candidate], runtime: str) -> list[Source]:
 
 
 @contextmanager
-def exported(sources: Sequence[Source], progress: Progress) -> Iterator[list[Source]]:
+def exported(
+    sources: Sequence[Source], progress: Progress, opset: int | None = None
+) -> Iterator[list[Source]]:
     """Export what is neither an ONNX file nor an engine, into a folder that lasts for the block.
 
     Raises:
         ArtifactError, ModelError: if a model cannot be loaded or exported.
     """
-    with loadable([s for s in sources if not is_engine(s)], "onnx", progress) as files:
+    with loadable([s for s in sources if not is_engine(s)], "onnx", progress, opset) as files:
         others = iter(files)
         yield [source if is_engine(source) else next(others) for source in sources]
 

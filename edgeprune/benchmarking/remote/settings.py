@@ -10,7 +10,11 @@ from edgeprune.benchmarking.harness import DEVICES, PRECISIONS, check_settings
 from edgeprune.benchmarking.runtimes import trtexec
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.devices import DeviceProfile, load_profile, profile_names
+from edgeprune.engines.api import is_too_old
 from edgeprune.errors import UsageError, one_of
+
+# TensorRT 8.2 reads no newer one, and from 17 on there are operators that 8.5 does not have.
+OPSET_BEFORE_8_6 = 13
 
 PACKAGES = {"onnxruntime": ("onnxruntime", "numpy"), "tensorrt": ()}
 
@@ -72,6 +76,14 @@ class Settings:
         if self.profile is None:
             return self.device
         return "cpu" if self.profile.kind == "cpu" else "cuda"
+
+    @property
+    def opset(self) -> int | None:
+        """The ONNX operator set that the TensorRT of the profile reads; None is any."""
+        version = self.profile.tensorrt if self.profile is not None else None
+        if self.runtime != "tensorrt" or version is None or not is_too_old(version):
+            return None
+        return OPSET_BEFORE_8_6
 
     @property
     def rules(self) -> dict[str, float]:
