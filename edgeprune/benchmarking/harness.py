@@ -16,6 +16,7 @@ from edgeprune.benchmarking.energy import metered
 from edgeprune.benchmarking.groups import Setup
 from edgeprune.benchmarking.layers import by_layer
 from edgeprune.benchmarking.rounds import ORDINARY
+from edgeprune.benchmarking.runtimes.base import ExportedFor
 from edgeprune.benchmarking.scenarios.base import Options, Outcome
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
@@ -126,6 +127,9 @@ def bench(
     if program is not None:
         one_of(scenario, f"scenario for --runtime {chosen.runtime}", program.SCENARIOS)
     sources = find(wanted, module.FORMAT, chosen.runtime)
+    exporter: object = module
+    if isinstance(exporter, ExportedFor) and any(source.file is None for source in sources):
+        exporter.check_device(target)
     _check_precision(sources, precision)
     environment = context.describe(threads, module.PACKAGES, root)
     environment["runtime"] = dataclasses.asdict(chosen)

@@ -6,12 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from onnx_files import write_mlp
 from torch import nn
 
-from edgeprune.benchmarking import runtimes
+from edgeprune.benchmarking import bench, candidates, runtimes
 from edgeprune.benchmarking.runtimes import onnxruntime_tensorrt
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.runtimes.onnxruntime import start
@@ -20,6 +21,7 @@ from edgeprune.benchmarking.runtimes.torch_compile import compile_session
 from edgeprune.benchmarking.workers import SubprocessWorker
 from edgeprune.errors import ModelError, UnavailableError, UsageError
 
+TENSORRT_EP = "onnxruntime-tensorrt"
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 DENSE = {"num_classes": 4, "img_size": 32, "pretrained": False, "weights": None, "seed": 0}
 
@@ -133,6 +135,18 @@ def test_a_build_without_the_provider_says_which_it_has() -> None:
     ) as caught:
         start(RecordedRuntime(["AzureExecutionProvider"]), job(), CUDA, {})
     assert caught.value.hint == "pip install onnxruntime-gpu"
+
+
+@pytest.mark.parametrize(("runtime", "missing"), [("onnxruntime", CUDA), (TENSORRT_EP, TENSORRT)])
+def test_nothing_is_exported_for_a_device_that_is_not_there(
+    runtime: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["AzureExecutionProvider"])
+    exported: list[str] = []
+    monkeypatch.setattr(candidates, "_export", lambda source, *_: exported.append(source.label))
+    with pytest.raises(UnavailableError, match=f"has no {missing} here"):
+        bench(["vit_tiny_patch16_224"], runtime=runtime, device="cuda")
+    assert exported == []
 
 
 def test_nodes_that_only_the_cpu_can_run_are_an_error() -> None:

@@ -137,6 +137,21 @@ class RuntimeModule(Protocol):
 
 
 @runtime_checkable
+class ExportedFor(Protocol):
+    """A module in this package for which models are exported first, which takes seconds."""
+
+    def check_device(self, device: str) -> None:
+        """Refuse a device that cannot be here before anything is exported for it.
+
+        Whether it works shows when a model is loaded.
+
+        Raises:
+            UnavailableError, UsageError: as the module's ``load``.
+        """
+        ...
+
+
+@runtime_checkable
 class ProgramModule(Protocol):
     """A module in this package whose models are run by a program, not by a Python process.
 

@@ -77,6 +77,13 @@ def load(job: Job) -> OnnxSession:
     return start(onnxruntime, job, PROVIDERS[job.device], {})
 
 
+def check_device(device: str) -> None:
+    """Refuse a device whose provider this build does not have. Raises UnavailableError."""
+    import onnxruntime
+
+    check_provider(onnxruntime, PROVIDERS[device], device)
+
+
 def profiled(job: Job, scratch: Path) -> ProfiledOnnxSession:
     """Load an ONNX file on the CPU with ONNX Runtime's profiler on.
 
@@ -117,12 +124,7 @@ def start(
         UnavailableError: if the device is not there, or cannot run the whole model.
     """
     onnxruntime.set_default_logger_severity(4)
-    if provider not in onnxruntime.get_available_providers():
-        raise UnavailableError(
-            f"device {job.device!r}: ONNX Runtime has no {provider} here; this build offers "
-            + ", ".join(onnxruntime.get_available_providers()),
-            hint="pip install onnxruntime-gpu" if job.device == "cuda" else None,
-        )
+    check_provider(onnxruntime, provider, job.device)
     options = session_options(onnxruntime, job)
     try:
         session = onnxruntime.InferenceSession(
@@ -147,6 +149,17 @@ def start(
             f"{job.name!r} fails in ONNX Runtime with batch {job.batch}: {_brief(error)}"
         ) from error
     return prepared
+
+
+def check_provider(onnxruntime: Any, provider: str, device: str) -> None:
+    """Refuse a provider that this build does not have. Raises UnavailableError."""
+    offered = onnxruntime.get_available_providers()
+    if provider not in offered:
+        raise UnavailableError(
+            f"device {device!r}: ONNX Runtime has no {provider} here; this build offers "
+            + ", ".join(offered),
+            hint="pip install onnxruntime-gpu" if device == "cuda" else None,
+        )
 
 
 def session_options(onnxruntime: Any, job: Job) -> Any:

@@ -6,7 +6,7 @@ TensorRT builds its engine when the file is loaded, which can take minutes. Neve
 from __future__ import annotations
 
 from edgeprune.benchmarking.runtimes.base import Job
-from edgeprune.benchmarking.runtimes.onnxruntime import OnnxSession, start
+from edgeprune.benchmarking.runtimes.onnxruntime import OnnxSession, check_provider, start
 from edgeprune.errors import UsageError
 
 FORMAT = "onnx"
@@ -24,10 +24,22 @@ def load(job: Job) -> OnnxSession:
         UsageError: if the device is not ``cuda``.
         ModelError, UnavailableError: as :func:`start`.
     """
-    if job.device != "cuda":
-        raise UsageError(
-            f"runtime 'onnxruntime-tensorrt' does not run on {job.device!r}; accepted: cuda"
-        )
+    check_device(job.device)
     import onnxruntime
 
     return start(onnxruntime, job, PROVIDER, OPTIONS)
+
+
+def check_device(device: str) -> None:
+    """Refuse another device than ``cuda``, and a build without TensorRT.
+
+    Raises:
+        UnavailableError, UsageError: naming what is not there.
+    """
+    if device != "cuda":
+        raise UsageError(
+            f"runtime 'onnxruntime-tensorrt' does not run on {device!r}; accepted: cuda"
+        )
+    import onnxruntime
+
+    check_provider(onnxruntime, PROVIDER, device)
