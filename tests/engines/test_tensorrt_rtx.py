@@ -85,6 +85,16 @@ def test_every_family_builds_in_every_precision(
     assert sizes["int8"] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_an_older_opset_builds_too(rtx: Found, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    write(trace(_model(name), opset=13), path, {})
+    built = tensorrt_rtx.build(rtx, _request(path))
+    assert built.warnings == []
+    assert path.with_suffix(".engine").stat().st_size > 0
+
+
 def _graph(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "model.onnx"
     head = '<ir_version: 9, opset_import: ["" : 18]>\n'
