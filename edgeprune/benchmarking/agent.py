@@ -524,12 +524,14 @@ def measure_group(
     nothing = {"calls": 0, "call_s": 0.0, "beside_s": 0.0, "spent_s": 0.0, "stop": None}
     warmups: list[dict[str, Any]] = [{**nothing, "rates": []} for _ in workers]
     alone = len(workers) == 1
-    while any(state["stop"] is None for state in warmups):
-        for index, state in enumerate(warmups):
-            if state["stop"] is None:
-                lead_in_s = lead_in_for(state, rules, alone)
-                window = workers[index].round(rules["window_s"], lead_in_s, rest=not alone)
-                take_note(window, state, rules)
+    for worker_, state in zip(workers, warmups):
+        lead_in_s = 0.0
+        while state["stop"] is None:
+            may_be_last = len(state["rates"]) >= rules["windows"] - 1
+            lead_in_s = lead_in_for(state, rules, alone or bool(state["rates"]))
+            window = worker_.round(rules["window_s"], lead_in_s, rest=may_be_last and not alone)
+            take_note(window, state, rules)
+        state["beside_s"] += lead_in_for(state, rules, alone) - lead_in_s
     turns = Turns(workers, warmups, rules, order)
     turn_s = shortest_turn(warmups, rules)
     seconds, target = stop["min_time_s"], stop["precision"]
@@ -571,7 +573,7 @@ class Turns:
     ) -> None:
         self.workers, self.rules, self.random = workers, rules, order
         self.order = self.draw()
-        self.before = 0 if len(workers) == 1 else None
+        self.before = len(workers) - 1  # the last to warm up
         self.found: list[dict[str, Any]] = [
             {"rounds": [], "spans_ns": [], "restless": 0, "warmup": state} for state in warmups
         ]

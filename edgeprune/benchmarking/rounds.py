@@ -76,8 +76,8 @@ ORDINARY = Rhythm()
 class WarmUp:
     """How the warm-up of one model went; ``stop`` is ``stable`` or ``cap`` (the time ran out).
 
-    ``call_s`` is the median call of the last window and ``beside_s`` what that window took beside
-    its timed calls; ``rates`` are calls per second.
+    ``call_s`` is the median call of the last window and ``beside_s`` what a turn takes beside its
+    timed calls; ``rates`` are calls per second.
     """
 
     calls: int = 0
@@ -182,7 +182,7 @@ class _Turns:
         self._generator = np.random.default_rng(seed)
         self._seed = seed
         self._order = self._draw()
-        self._before = 0 if len(workers) == 1 else None
+        self._before = len(workers) - 1  # the last to warm up
         self.recorded: list[list[Round]] = [[] for _ in workers]
 
     def take(self, seconds: float) -> None:
@@ -229,17 +229,25 @@ def _until_precise(
 def warm_up(
     workers: Sequence[Worker], rhythm: Rhythm = ORDINARY, period_s: float = 0.0
 ) -> list[WarmUp]:
-    """Run windows of every worker in turn until its rate has settled or the cap is filled."""
+    """Run windows of every worker until its rate has settled or the cap is filled.
+
+    One worker after the other, each of which rests after the windows that may be its last.
+    """
     alone = len(workers) == 1
-    states = [WarmUp() for _ in workers]
     window_s = max(rhythm.window_s, period_s)
-    while any(state.stop is None for state in states):
-        for worker, state in zip(workers, states, strict=True):
-            if state.stop is None:
-                lead_in_s = rhythm.lead_in_for(state.call_s, alone)
-                window = worker.round(window_s, lead_in_s, rest=not alone)
-                _take_note(window, state, rhythm.cap_s, window_s)
-    return states
+    return [_warm_up_one(worker, rhythm, window_s, alone) for worker in workers]
+
+
+def _warm_up_one(worker: Worker, rhythm: Rhythm, window_s: float, alone: bool) -> WarmUp:
+    state, lead_in_s = WarmUp(), 0.0
+    while state.stop is None:
+        may_be_last = len(state.rates) >= WARMUP_WINDOWS - 1
+        lead_in_s = rhythm.lead_in_for(state.call_s, alone or bool(state.rates))
+        window = worker.round(window_s, lead_in_s, rest=may_be_last and not alone)
+        _take_note(window, state, rhythm.cap_s, window_s)
+    # A turn may need the lead-in that a window which follows another does not.
+    state.beside_s += rhythm.lead_in_for(state.call_s, alone) - lead_in_s
+    return state
 
 
 def shortest_turn(warmups: Sequence[WarmUp], rhythm: Rhythm = ORDINARY) -> float:

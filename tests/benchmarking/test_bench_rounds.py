@@ -122,8 +122,12 @@ def test_who_ends_a_round_and_begins_the_next_stays_warm() -> None:
     measure([Asked("a", asked), Asked("b", asked)], rule=StopRule.of(3.0), seed=0)
     names = [name for name, *_ in asked]
     warm = [False] + [name == before for before, name in pairwise(names)]
-    assert True in warm
+    assert True in warm[2 * WARMUP_WINDOWS :]
     assert [lead_in_s for _, lead_in_s, _ in asked] == [
         0.0 if each else rounds.LEAD_IN_S for each in warm
     ]
-    assert [not rest for *_, rest in asked[:-1]] == warm[1:]
+    assert names[: 2 * WARMUP_WINDOWS] == ["a"] * WARMUP_WINDOWS + ["b"] * WARMUP_WINDOWS
+    rests = [rest for *_, rest in asked]
+    assert rests[: 2 * WARMUP_WINDOWS] == [False, False, True] * 2
+    turns = slice(2 * WARMUP_WINDOWS, -1)
+    assert [not rest for rest in rests[turns]] == warm[2 * WARMUP_WINDOWS + 1 :]
