@@ -56,12 +56,8 @@ def create(name: str, options: DenseOptions) -> Model:
         ModelError: if the name is unknown, no family supports it, its weights cannot be
             fetched, or ``options.weights`` do not fit.
     """
-    check_name(name)
+    check_dense(name, options)
     family = families.of(name)
-    # What is not supported is refused before any weights are made or fetched.
-    with torch.device("meta"):
-        shape = _build(name, replace(options, pretrained=False, weights=None))
-    _adapt(family, shape, name)
     module = _build(name, options)
     if options.weights is not None:
         _load_weights(module, options.weights)
@@ -140,6 +136,33 @@ def check_name(name: str) -> None:
         f"unknown model {name!r}: neither a timm model nor an artifact directory",
         hint=f"did you mean {', '.join(near)}?" if near else None,
     )
+
+
+def check_dense(name: str, options: DenseOptions) -> None:
+    """Check that a dense model can be made and pruned, before any weights are made or fetched.
+
+    Raises:
+        ModelError: if timm does not know it, no family supports it, or it takes no such images;
+            if the weights are no file of the kind that is read.
+    """
+    check_name(name)
+    family = families.of(name)
+    with torch.device("meta"):
+        shape = _build(name, replace(options, pretrained=False, weights=None))
+    _img_size(shape, resolve_model_data_config(shape))
+    _adapt(family, shape, name)
+    if options.weights is not None:
+        check_weights_file(options.weights)
+
+
+def check_weights_file(path: Path) -> None:
+    """Check that a file may be read as weights. Raises ModelError."""
+    if not path.exists():
+        raise ModelError(f"weights file {str(path)!r} does not exist")
+    if path.is_dir():
+        raise ModelError(f"weights file {str(path)!r} is a directory; a .safetensors file is read")
+    if path.suffix != ".safetensors":
+        raise ModelError(f"weights file {str(path)!r} is not a .safetensors file")
 
 
 def check_classes(model: Model, classes: Sequence[str]) -> None:
@@ -232,12 +255,7 @@ def _load_weights(module: nn.Module, path: Path) -> None:
     """Load a safetensors file; the classifier may be absent, nothing else."""
     from edgeprune.artifact import read_tensors
 
-    if not path.exists():
-        raise ModelError(f"weights file {str(path)!r} does not exist")
-    if path.is_dir():
-        raise ModelError(f"weights file {str(path)!r} is a directory; a .safetensors file is read")
-    if path.suffix != ".safetensors":
-        raise ModelError(f"weights file {str(path)!r} is not a .safetensors file")
+    check_weights_file(path)
     found = read_tensors(path)
     expected = module.state_dict()
     head = {key for key in expected if key.split(".")[0] in ("head", "head_dist")}

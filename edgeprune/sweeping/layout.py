@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,8 +53,13 @@ def trial_directory(root: Path, identity: str) -> Path:
 
 
 def is_done(root: Path, identity: str) -> bool:
-    """Tell whether a trial is finished."""
-    return (trial_directory(root, identity) / RESULT_FILE).is_file()
+    """Tell whether a trial is finished: its model and its result are there, and whole."""
+    directory = trial_directory(root, identity)
+    try:
+        json.loads((directory / RESULT_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return (directory / MODEL).is_dir()
 
 
 def work_directory(root: Path, identity: str) -> Path:

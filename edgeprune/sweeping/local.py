@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import subprocess
 import sys
@@ -143,7 +144,7 @@ class LocalExecutor:
 
 
 def _command(slot: int) -> list[str]:
-    return [sys.executable, "-m", "edgeprune.sweeping.worker"]
+    return [sys.executable, "-m", "edgeprune.sweeping.worker", str(os.getpid())]
 
 
 def _death(code: int) -> str:

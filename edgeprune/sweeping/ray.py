@@ -99,6 +99,18 @@ def _connect(address: str) -> Any:
     return ray
 
 
+def check_address(address: str) -> tuple[str, int] | None:
+    """Return host and port of an address, None of ``auto``. Raises UsageError if it is none."""
+    if address == "auto":
+        return None
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(
+            f"Ray address {address!r} is not accepted; auto, HOST:PORT or ray://HOST:PORT is"
+        )
+    return host, int(port)
+
+
 def _check_answers(address: str) -> None:
     """Ask before Ray does, which would try for minutes.
 
@@ -106,15 +118,11 @@ def _check_answers(address: str) -> None:
         UsageError: if the address has no port.
         UnavailableError: if nothing listens there.
     """
-    if address == "auto":
+    place = check_address(address)
+    if place is None:
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UsageError(
-            f"Ray address {address!r} is not accepted; auto, HOST:PORT or ray://HOST:PORT is"
-        )
     try:
-        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+        socket.create_connection(place, CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise UnavailableError(
             f"no Ray cluster answers at {address!r} ({error.strerror or error})",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeprune.domains import DomainDataset, open_dataset, warn_of_duplicates
 from edgeprune.environment import available_cores
-from edgeprune.errors import EdgepruneError, OutputError, UsageError
+from edgeprune.errors import OutputError, UsageError
 from edgeprune.files import check_parent_writable, explain_os_errors, write_text
 from edgeprune.pretrained import prepare_weights, weights_names
 from edgeprune.progress import SILENT, Progress
@@ -27,10 +27,11 @@ from edgeprune.sweeping.layout import (
     weights_file,
 )
 from edgeprune.sweeping.local import LocalExecutor
+from edgeprune.sweeping.ray import check_address
 from edgeprune.sweeping.results import PlannedTrial, SweepPlan, SweepResult
 from edgeprune.sweeping.spec import SweepSpec, located
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
-from edgeprune.sweeping.timing import time_models
+from edgeprune.sweeping.timing import check_device, time_models
 from edgeprune.sweeping.trials import Trial, check_models_and_prunings, plan
 
 
@@ -62,6 +63,8 @@ def sweep(
     """
     if workers < 1:
         raise UsageError(f"workers {workers} is not accepted; 1 or more is")
+    if ray is not None:
+        check_address(ray)
     spec = located(spec)
     dataset = open_dataset(spec.data)
     trials = plan(spec, dataset)
@@ -72,17 +75,21 @@ def sweep(
     with _claimed(output):
         left = sum(not is_done(output, trial.id) for trial in trials)
         with _opened(site, min(workers, left), ray, on_gpu) as executor:
-            check_models_and_prunings(trials)
+            check_models_and_prunings(trials, len(dataset.classes))
+            if executor is not None:
+                _warn_of_duplicates(dataset, trials, progress)
+                if ray is None:  # the CPUs of a cluster are others
+                    _check_precisions(trials, progress)
+                _prepare_weights(spec, output, progress)
+            if spec.bench is not None:
+                check_device(spec.bench)
+            # From here on the directory is this spec's.
             if text:
                 write_text(output / SPEC_FILE, text)
             with closing(Store(output / STORE_FILE)) as store:
                 driver = Driver(site, store, trials, progress)
                 driver.take_stock(spec.name)
                 if executor is not None:
-                    _warn_of_duplicates(dataset, trials, progress)
-                    if ray is None:  # the CPUs of a cluster are others
-                        _warn_of_slow_precision(trials, progress)
-                    _prepare_weights(spec, output, progress)
                     driver.run(executor)
         if spec.bench is not None:
             with closing(Store(output / STORE_FILE)) as store:
@@ -96,8 +103,11 @@ def dry(spec: SweepSpec, output: Path | None = None) -> SweepPlan:
     Raises:
         UsageError, DataError, ModelError: if the spec is not accepted, or does not fit the data.
     """
-    trials = plan(spec, open_dataset(spec.data))
-    check_models_and_prunings(trials)
+    dataset = open_dataset(spec.data)
+    trials = plan(spec, dataset)
+    check_models_and_prunings(trials, len(dataset.classes))
+    if spec.bench is not None:
+        check_device(spec.bench)
     return SweepPlan(
         name=spec.name,
         trials=[
@@ -168,12 +178,17 @@ def _warn_of_duplicates(
             warn_of_duplicates(trial.divide(dataset), progress)
 
 
-def _warn_of_slow_precision(trials: Sequence[Trial], progress: Progress) -> None:
-    """Warn once, however many trials train so."""
-    from edgeprune.training.compute import warn_of_slow_precision
+def _check_precisions(trials: Sequence[Trial], progress: Progress) -> None:
+    """Warn of a slow one once, however many trials train in it.
+
+    Raises:
+        UnavailableError: if this machine cannot train in one.
+    """
+    from edgeprune.training.compute import open_device, warn_of_slow_precision
 
     settings = (trial.finetune_settings() for trial in trials)
     for device, precision in sorted({(each.device, each.precision) for each in settings}):
+        open_device(device, precision)
         warn_of_slow_precision(device, precision, progress)
 
 
@@ -190,7 +205,7 @@ def _prepare_weights(spec: SweepSpec, output: Path, progress: Progress) -> None:
 def _claimed(output: Path) -> Iterator[None]:
     """Hold the directory.
 
-    What is refused before the first trial begins leaves no new directory behind.
+    What is refused or interrupted before the first trial begins leaves nothing new behind.
 
     Raises:
         OutputError: if it holds something else, or another sweep is writing there.
@@ -198,10 +213,10 @@ def _claimed(output: Path) -> Iterator[None]:
     if output.exists() and not output.is_dir():
         raise OutputError(f"output {str(output)!r} is a file; a directory was expected")
     check_parent_writable(output)
-    new = not output.exists()
-    ours = (output / STORE_FILE).exists() or (output / LOCK_FILE).exists()
-    if not new and any(output.iterdir()) and not ours:
+    before = {path.name for path in output.iterdir()} if output.exists() else set()
+    if before and not before & {STORE_FILE, LOCK_FILE}:
         raise OutputError(f"output directory {str(output)!r} holds something else than a sweep")
+    made = next((path for path in (*output.parents[::-1], output) if not path.exists()), None)
     with explain_os_errors(output):
         output.mkdir(parents=True, exist_ok=True)
         with claim(output) as is_ours:
@@ -209,7 +224,17 @@ def _claimed(output: Path) -> Iterator[None]:
                 raise OutputError(f"another sweep is writing into {str(output)!r}")
             try:
                 yield
-            except EdgepruneError:
-                if new and not (output / WORK).exists():
-                    shutil.rmtree(output, ignore_errors=True)
+            except BaseException:
+                if not (output / WORK).exists():
+                    _remove(made, output, before)
                 raise
+
+
+def _remove(made: Path | None, output: Path, before: set[str]) -> None:
+    """Remove what was made: the directories from ``made`` on, or what ``output`` did not hold."""
+    if made is not None:
+        shutil.rmtree(made, ignore_errors=True)
+        return
+    for path in output.iterdir():
+        if path.name not in before:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     StrictBool,
+    StrictFloat,
+    StrictInt,
     ValidationError,
     field_validator,
     model_validator,
@@ -20,8 +22,8 @@ from edgeprune.errors import UsageError, nearest, one_of
 from edgeprune.packages import shipped_directory
 from edgeprune.toml_files import parse_toml, read_toml_text
 
-Seed = int
 Options = dict[str, Any]
+Batch = Annotated[StrictInt, Field(ge=1)]
 
 
 class _Table(BaseModel):
@@ -39,7 +41,7 @@ class ModelSpec(_Table):
 
     name: str
     label: str = ""
-    img_size: int | None = Field(default=None, ge=1)
+    img_size: StrictInt | None = Field(default=None, ge=1)
     weights: str | None = None
     pretrained: StrictBool = True
 
@@ -57,17 +59,17 @@ class PruneSpec(_Table):
     """
 
     metrics: tuple[str, ...] = Field(min_length=1)
-    ratios: tuple[float, ...] = Field(min_length=1)
+    ratios: tuple[StrictFloat, ...] = Field(min_length=1)
     budget: str = "channels"
     scope: str = "global"
     cost: str | None = None
     dims: tuple[str, ...] = ("embed", "heads", "mlp")
-    round_to: int = 8
-    max_ratio: float = 1.0
-    steps: int = 1
+    round_to: StrictInt = 8
+    max_ratio: StrictFloat = 1.0
+    steps: StrictInt = 1
     reconstruct: StrictBool = True
-    samples: int = Field(default=256, ge=1)
-    reconstruct_samples: int | None = Field(default=None, ge=1)
+    samples: StrictInt = Field(default=256, ge=1)
+    reconstruct_samples: StrictInt | None = Field(default=None, ge=1)
     finetune: Options = {}
 
 
@@ -76,9 +78,9 @@ class BenchSpec(_Table):
 
     runtime: str = "onnxruntime"
     device: str = "cpu"
-    batches: tuple[int, ...] = Field(default=(1,), min_length=1)
-    threads: int = Field(default=1, ge=1)
-    min_time: float = Field(default=3.0, gt=0)
+    batches: tuple[Batch, ...] = Field(default=(1,), min_length=1)
+    threads: StrictInt = Field(default=1, ge=1)
+    min_time: StrictFloat = Field(default=3.0, gt=0, allow_inf_nan=False)
 
     @field_validator("runtime")
     @classmethod
@@ -128,7 +130,7 @@ class SweepSpec(_Table):
     split: str | None = None
     targets: tuple[str, ...] | Literal["all"] = "all"
     sources: tuple[str, ...] | Literal["all"] | None = None
-    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[StrictInt, ...] = Field(default=(0,), min_length=1)
     models: tuple[ModelSpec, ...] = Field(min_length=1)
     prune: tuple[PruneSpec, ...] = ()
     dense: Options = {}

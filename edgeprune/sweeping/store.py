@@ -21,6 +21,7 @@ from edgeprune.sweeping.results import Row, State, TrialKey, TrialResult
 STORE_FILE = "results.sqlite"
 VERSION = 1
 WAIT_S = 30.0
+AGAIN = "without that file the sweep, run again, makes it anew from the directories of its trials"
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS trials (
@@ -41,6 +42,13 @@ class Store:
         self._path = path
         with _explained(path, OutputError):
             self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, VERSION):
+                self._connection.close()
+                raise OutputError(
+                    f"{str(path)!r} has version {version}; this edgeprune writes {VERSION}",
+                    hint=AGAIN,
+                )
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             # Tables and version at once: whoever reads meanwhile sees both or neither.
@@ -65,7 +73,8 @@ class Store:
             for position, (identity, key) in enumerate(wanted):
                 if identity in known:
                     self._connection.execute(
-                        "UPDATE trials SET position = ? WHERE id = ?", (position, identity)
+                        "UPDATE trials SET position = ?, key = ? WHERE id = ?",
+                        (position, key.model_dump_json(), identity),
                     )
                 else:
                     self._insert(identity, position, key)
@@ -182,7 +191,9 @@ def read_store(path: Path) -> Results:
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ResultError(f"{str(path)!r} is damaged: {where}: {first['msg']}") from None
+        raise ResultError(
+            f"{str(path)!r} is damaged: {where}: {first['msg']}", hint=AGAIN
+        ) from None
 
 
 def _row(identity: str, key: str, state: Any, error: str | None, result: str | None) -> Row:
@@ -201,4 +212,5 @@ def _explained(path: Path, error: type[OutputError] | type[ResultError]) -> Iter
     try:
         yield
     except sqlite3.Error as problem:
-        raise error(f"{str(path)!r}: {problem}") from problem
+        damaged = type(problem) is sqlite3.DatabaseError  # its subclasses say something else
+        raise error(f"{str(path)!r}: {problem}", hint=AGAIN if damaged else None) from problem

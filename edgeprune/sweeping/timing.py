@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeprune.benchmarking import Candidate, bench
+from edgeprune.benchmarking import Candidate, bench, runtimes
+from edgeprune.benchmarking.runtimes.base import ExportedFor
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import BenchResult
 from edgeprune.sweeping.results import Row
 from edgeprune.sweeping.spec import BenchSpec
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
+
+
+def check_device(settings: BenchSpec) -> None:
+    """Check that the models can be timed here. Raises UnavailableError."""
+    if settings.device == "cpu":
+        return
+    module: object = runtimes.get(settings.runtime)
+    if isinstance(module, ExportedFor):
+        module.check_device(settings.device)
+    else:
+        from edgeprune.training.compute import open_device
+
+        open_device(settings.device, "fp32")
 
 
 def time_models(settings: BenchSpec, store: Store, root: Path, progress: Progress = SILENT) -> None:

@@ -37,6 +37,7 @@ from edgeprune.sweeping.layout import (
     MODEL,
     RESULT_FILE,
     TEACHERS,
+    is_done,
     trial_directory,
     weights_file,
     work_directory,
@@ -59,8 +60,8 @@ def run_trial(trial: Trial, root: Path, data: str, threads: int) -> TrialResult:
         EdgepruneError: whatever a step of it raises.
     """
     with _held(root, trial.id):
-        done = trial_directory(root, trial.id) / RESULT_FILE
-        if done.is_file():  # by a worker that outlived its sweep
+        if is_done(root, trial.id):  # by a worker that outlived its sweep
+            done = trial_directory(root, trial.id) / RESULT_FILE
             return read_document(done, TrialResult, ResultError)
         return _run(trial, root, data, threads)
 
@@ -96,6 +97,7 @@ def _run(trial: Trial, root: Path, data: str, threads: int) -> TrialResult:
     done = trial_directory(root, trial.id)
     with explain_os_errors(done):
         done.parent.mkdir(exist_ok=True)
+        shutil.rmtree(done, ignore_errors=True)  # what is left of one that was damaged
         work.replace(done)
     shutil.rmtree(done / PRUNED, ignore_errors=True)
     (done / VERSIONS_FILE).unlink(missing_ok=True)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from edgeprune.pruning import PruneSettings
 
 DIGEST_LENGTH = 10
+# Of an id, which is the name of a directory; labels may be long.
+SLUG_LENGTH = 120
 RECIPE = "recipe"
 
 
@@ -77,6 +79,8 @@ def plan(spec: SweepSpec, dataset: DomainDataset) -> list[Trial]:
         DataError: if a split of the data is not possible.
     """
     _check_titles(spec)
+    for where, table in (("dense", spec.dense), ("finetune", spec.finetune)):
+        finetune_options(table, where)  # checked without any pruning, too
     held_out = _held_out(spec, dataset)
     # Seed by seed, and in each the dense models first, then one pruning of every model and target
     # after another: a sweep that is stopped, or looked at while it runs, has whole rows.
@@ -92,16 +96,23 @@ def plan(spec: SweepSpec, dataset: DomainDataset) -> list[Trial]:
     return trials
 
 
-def check_models_and_prunings(trials: Sequence[Trial]) -> None:
+def check_models_and_prunings(trials: Sequence[Trial], classes: int) -> None:
     """Check what needs timm and torch to be known, which take seconds to load.
+
+    Args:
+        trials: all trials.
+        classes: how many the data have.
 
     Raises:
         UsageError, ModelError: naming the value that is not accepted.
     """
-    from edgeprune.model import check_name
+    from edgeprune.model import DenseOptions, check_dense
 
-    for name in dict.fromkeys(trial.model.name for trial in trials):
-        check_name(name)
+    for model in dict.fromkeys(trial.model for trial in trials):
+        named = model.weights is None or model.weights in weights_names()
+        weights = None if named else Path(str(model.weights))
+        options = DenseOptions(num_classes=classes, img_size=model.img_size, weights=weights)
+        check_dense(model.name, options)
     for trial in trials:
         if trial.prune is not None:
             trial.prune_settings()
@@ -134,9 +145,9 @@ def finetune_options(
     try:
         given = check_settings({k: v for k, v in table.items() if k != RECIPE}, extra=(RECIPE,))
         recipe = load_recipe(str(table[RECIPE])) if RECIPE in table else NONE
-        below = finetune_options(general, where) if general else {}
     except UsageError as error:
         raise UsageError(f"{where}: {error}", hint=error.hint) from None
+    below = finetune_options(general, "finetune") if general else {}
     return Recipe("", "", below).merged(recipe.merged(given))
 
 
@@ -148,6 +159,8 @@ def _of_one_model(
     source: str | None,
     seed: int,
 ) -> Iterator[Trial]:
+    # Said or not, the data set's own split is the same.
+    split = None if spec.split == dataset.default_split else spec.split
     common = {
         "model": model.title,
         "timm_name": model.name,
@@ -160,7 +173,7 @@ def _of_one_model(
         TrialKey(kind="dense", **common),
         needs=None,
         model=model,
-        split=spec.split,
+        split=split,
         source=source,
         prune=None,
         samples=0,
@@ -169,7 +182,7 @@ def _of_one_model(
         teacher=False,
     )
     yield dense
-    for block in spec.prune:
+    for index, block in enumerate(spec.prune):
         for metric in block.metrics:
             for ratio in block.ratios:
                 yield _trial(
@@ -184,12 +197,14 @@ def _of_one_model(
                     ),
                     needs=dense.id,
                     model=model,
-                    split=spec.split,
+                    split=split,
                     source=source,
                     prune=_prune_options(block, metric, ratio),
                     samples=block.samples,
                     reconstruct_samples=block.reconstruct_samples,
-                    finetune=finetune_options(block.finetune, "finetune", spec.finetune),
+                    finetune=finetune_options(
+                        block.finetune, f"prune.{index}.finetune", spec.finetune
+                    ),
                     teacher=spec.teacher,
                 )
 
@@ -219,7 +234,7 @@ def _trial(dataset: DomainDataset, key: TrialKey, **facts: Any) -> Trial:
     digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
     parts = [key.model, key.metric, key.ratio, key.budget, key.target, f"seed{key.seed}"]
     words = [str(part) for part in parts if part is not None] + ([] if key.metric else ["dense"])
-    slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.").lower()
+    slug = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(words)).strip("-.").lower()[:SLUG_LENGTH]
     trial = Trial(id=f"{slug}-{digest}", key=key, **facts)
     trial.finetune_settings()
     return trial

@@ -25,10 +25,13 @@ def serve(requests: IO[bytes], replies: IO[bytes]) -> None:
         replies.flush()
 
 
-def main() -> None:
-    """Run a worker: its real stdout is kept for replies, what libraries print is a log's."""
+def main(parent: int) -> None:
+    """Run a worker: its real stdout is kept for replies, what libraries print is a log's.
+
+    ``parent`` is the process that started it, which may have ended by now.
+    """
     signal.signal(signal.SIGTERM, _stop)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     with os.fdopen(os.dup(1), "wb") as replies:
         os.dup2(2, 1)
         serve(sys.stdin.buffer, replies)
@@ -47,4 +50,4 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

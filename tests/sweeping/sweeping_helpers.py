@@ -15,7 +15,7 @@ from edgeprune.schema import (
     SplitFacts,
 )
 from edgeprune.sweeping.executor import Outcome
-from edgeprune.sweeping.layout import RESULT_FILE, trial_directory
+from edgeprune.sweeping.layout import MODEL, RESULT_FILE, trial_directory
 from edgeprune.sweeping.results import TrialResult, TrialSeconds
 from edgeprune.sweeping.trials import Trial
 
@@ -110,7 +110,7 @@ class FakeExecutor:
             return given
         result = result_of(trial)
         directory = trial_directory(self._root, trial.id)
-        directory.mkdir(parents=True)
+        (directory / MODEL).mkdir(parents=True, exist_ok=True)
         (directory / RESULT_FILE).write_text(result.to_json())
         return Outcome(trial.id, result=result)
 

@@ -10,12 +10,13 @@ from sweeping_helpers import SPEC, FakeExecutor, write_spec
 from toy_domains import write_toy_domains
 
 from edgeprune.domains import open_dataset
-from edgeprune.errors import DiskFullError
+from edgeprune.errors import DiskFullError, EdgepruneError, ModelError, UnavailableError
 from edgeprune.progress import SILENT
-from edgeprune.sweeping import read_spec
+from edgeprune.sweeping import SweepSpec, read_spec
 from edgeprune.sweeping import run as run_module
 from edgeprune.sweeping.driver import Driver
 from edgeprune.sweeping.executor import Outcome, Site
+from edgeprune.sweeping.layout import MODEL, RESULT_FILE, trial_directory
 from edgeprune.sweeping.results import Row
 from edgeprune.sweeping.run import sweep as run_sweep
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
@@ -151,6 +152,57 @@ def test_the_store_is_made_again_from_the_trials(sweep: Sweep) -> None:
     assert sweep.rows == before
 
 
+@pytest.mark.parametrize("lost", ["damaged", "no model"])
+def test_a_trial_that_is_no_longer_whole_is_done_again(sweep: Sweep, lost: str) -> None:
+    sweep.run()
+    directory = trial_directory(sweep.root, sweep.trials[-1].id)
+    if lost == "damaged":
+        (directory / RESULT_FILE).write_text("{", encoding="utf-8")
+    else:
+        (directory / MODEL).rmdir()
+    assert sweep.run().submitted == [sweep.trials[-1].id]
+    assert all(row.state == "done" for row in sweep.rows)
+
+
+def toy_spec(folder: Path, old: str = "", new: str = "") -> SweepSpec:
+    data = str(write_toy_domains(folder / "toy", per_class=5))
+    path = write_spec(folder, text=SPEC.replace(old, new))
+    return read_spec(path).model_copy(update={"data": data})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "message"),
+    [
+        ("checkpoint_every = 1", 'precision = "fp16"', UnavailableError, "trained in on the CPU"),
+        ("vit_tiny_patch16_224", "resnet18", ModelError, "'resnet18' belongs to no"),
+        ("img_size = 32", "img_size = 9", ModelError, "image size 9 is not accepted"),
+        ("pretrained = false", 'weights = "toy.toml"', ModelError, "not a .safetensors file"),
+        ("[[prune]]", '[bench]\ndevice = "cuda"\n[[prune]]', UnavailableError, "'cuda'"),
+    ],
+)
+def test_what_cannot_be_done_here_is_refused_before_anything_is(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    old: str,
+    new: str,
+    error: type[EdgepruneError],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy.toml").write_text("", encoding="utf-8")
+    executor = FakeExecutor(tmp_path)
+    monkeypatch.setattr(run_module, "_executor", lambda *_: executor)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    spec = toy_spec(tmp_path, old, new)
+    (tmp_path / "empty").mkdir()
+    for output in ("empty", "a/b"):
+        with pytest.raises(error, match=message):
+            run_sweep(spec, tmp_path / output)
+    assert executor.submitted == []
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_precision_that_the_cpu_imitates_is_warned_of_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,9 +210,7 @@ def test_a_precision_that_the_cpu_imitates_is_warned_of_once(
     monkeypatch.setattr(Driver, "run", lambda *_: None)
     executor = FakeExecutor(tmp_path)
     monkeypatch.setattr(run_module, "_executor", lambda *_: executor)
-    data = str(write_toy_domains(tmp_path / "toy", per_class=5))
-    text = SPEC.replace("checkpoint_every = 1", 'precision = "bf16"')
-    spec = read_spec(write_spec(tmp_path, text=text)).model_copy(update={"data": data})
+    spec = toy_spec(tmp_path, "checkpoint_every = 1", 'precision = "bf16"')
     progress = Recorded()
     run_sweep(spec, tmp_path / "out", progress=progress)
     assert [line for line in progress.lines if "no fast bf16" in line] == progress.lines[:1]

@@ -85,6 +85,26 @@ def test_a_label_does_not_change_what_a_trial_is(tmp_path: Path, toy: DomainData
     assert [t.id[-10:] for t in named] == [t.id[-10:] for t in other]
 
 
+def test_a_long_label_leaves_an_id_that_can_be_a_directory(
+    tmp_path: Path, toy: DomainDataset
+) -> None:
+    trials = plan(read_spec(changed(tmp_path, '"ViT-Ti"', f'"{"x" * 300}"')), toy)
+    assert max(len(trial.id) for trial in trials) < 150
+    assert len({trial.id for trial in trials}) == len(trials)
+
+
+def test_the_data_set_s_own_split_need_not_be_said(tmp_path: Path, toy: DomainDataset) -> None:
+    silent = plan(read_spec(write_spec(tmp_path)), toy)
+    said = plan(read_spec(changed(tmp_path, "seeds", 'split = "file"\nseeds')), toy)
+    assert [trial.id for trial in said] == [trial.id for trial in silent]
+
+
+def test_fine_tuning_is_checked_without_any_pruning_too(tmp_path: Path, toy: DomainDataset) -> None:
+    text = SPEC[: SPEC.index("[[prune]]")].replace("finetune = {{", "finetune = {{ lrr = 1,")
+    with pytest.raises(UsageError, match=r"^finetune: unknown key 'lrr'"):
+        plan(read_spec(write_spec(tmp_path, text=text)), toy)
+
+
 def test_the_same_weights_in_another_folder_are_the_same_trial(
     tmp_path: Path, toy: DomainDataset
 ) -> None:
@@ -144,6 +164,12 @@ def test_the_same_weights_in_another_folder_are_the_same_trial(
             "prune.0.reconstruct: 'no' is not accepted: a valid boolean",
             None,
         ),
+        ("[0, 1]", "[true]", "seeds.0: True is not accepted: a valid integer", None),
+        ("[0, 1]", '["1"]', "seeds.0: '1' is not accepted: a valid integer", None),
+        ("= 32", "= true", "models.0.img_size: True is not accepted: a valid integer", None),
+        ("[0.5]", '["0.5"]', "prune.0.ratios.0: '0.5' is not accepted: a valid number", None),
+        ("[[prune]]", "[bench]\nbatches = [0]\n[[prune]]", "bench.batches.0: 0 is not", None),
+        ("[[prune]]", "[bench]\nmin_time = inf\n[[prune]]", "bench.min_time: inf is not", None),
         ('"toy"\ndata', "'toy\ndata", "not valid TOML", None),
     ],
 )
@@ -171,6 +197,12 @@ def test_a_spec_that_is_wrong_is_named(
             "finetune: unknown recipe 'recovr'",
             "did you mean 'recover'?",
         ),
+        (
+            "samples = 4",
+            "samples = 4\nfinetune = {{ lrr = 1 }}",
+            "prune.0.finetune: unknown key 'lrr'",
+            "did you mean 'lr'?",
+        ),
         ("[0.5]", "[0.5, 0.5]", "the same trial twice", None),
         ('targets = ["day", "dusk"]', "sources = ['dya']", "unknown source 'dya'", None),
         (
@@ -187,7 +219,7 @@ def test_a_value_that_does_not_fit_is_named(
 ) -> None:
     spec = read_spec(changed(tmp_path, old, new))
     with pytest.raises((UsageError, ModelError)) as error:
-        check_models_and_prunings(plan(spec, toy))
+        check_models_and_prunings(plan(spec, toy), len(toy.classes))
     assert message in str(error.value)
     if hint:
         assert error.value.hint == hint

@@ -246,6 +246,14 @@ def test_workers_are_started_before_torch_is_loaded() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_worker_whose_sweep_is_gone_before_it_began_ends_itself() -> None:
+    other = os.getppid()  # not its parent, as if that had died
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgeprune.sweeping.worker", str(other)], stdin=subprocess.PIPE
+    ) as worker:
+        assert worker.wait(timeout=60) == -signal.SIGKILL
+
+
 def _children(pid: int) -> list[int]:
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.errors import ResultError
+from edgeprune.errors import OutputError, ResultError
 from edgeprune.sweeping.results import TrialKey
 from edgeprune.sweeping.store import STORE_FILE, Store, read_store
 
@@ -28,6 +28,9 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version=9")
     with pytest.raises(ResultError, match="has version 9; this edgeprune reads 1"):
         read_store(tmp_path / STORE_FILE)
+    with pytest.raises(OutputError, match="has version 9; this edgeprune writes 1") as refused:
+        Store(tmp_path / STORE_FILE)
+    assert "makes it anew" in str(refused.value.hint)
 
 
 def test_it_can_be_read_while_it_is_written(tmp_path: Path) -> None:
