@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeprune.errors import EdgepruneError, ResultError
-from edgeprune.schema import BenchResult, Document, Measurement, read_document
+from edgeprune.schema import BenchResult, Document, Latency, Measurement, read_document
 
 D = TypeVar("D", bound=Document)
+
+# Percentiles of equal calls are interpolated, and may differ in their last digits.
+ROUNDING = 1e-9
 
 
 def read_bench(path: Path) -> BenchResult:
@@ -18,7 +22,7 @@ def read_bench(path: Path) -> BenchResult:
 
     Raises:
         ResultError: if it is missing, damaged or of another schema, or if a figure that can only be
-            above 0 is not.
+            above 0 is not, percentiles do not ascend, or an interval ends below its start.
     """
     result = read_finite(path, BenchResult, ResultError)
     for index, row in enumerate(result.measurements):
@@ -35,9 +39,23 @@ def read_bench(path: Path) -> BenchResult:
         for name, value in figures.items():
             if value is not None:
                 check_positive(path, f"measurements.{index}.{name}", value, ResultError)
+        _check_percentiles(path, f"measurements.{index}.latency_ms", row.latency_ms)
     for index, comparison in enumerate(result.comparisons):
         check_positive(path, f"comparisons.{index}.speedup", comparison.speedup, ResultError)
+        check_interval(path, f"comparisons.{index}.ci95", comparison.ci95, ResultError)
     return result
+
+
+def _check_percentiles(path: Path, where: str, times: Latency) -> None:
+    names = ("min", "p50", "p90", "p95", "p99")
+    known = [(name, getattr(times, name)) for name in names if getattr(times, name) is not None]
+    for (lower, least), (upper, found) in pairwise(known):
+        if found < least * (1 - ROUNDING):
+            raise ResultError(
+                f"{str(path)!r} is damaged: {where}.{upper} is {found}; it must not be below"
+                f" {lower}, {least}"
+            )
+    check_interval(path, f"{where}.ci95", times.ci95, ResultError)
 
 
 def _layer_times(row: Measurement) -> dict[str, float]:
@@ -79,6 +97,17 @@ def check_positive(path: Path, where: str, number: float, error: type[EdgepruneE
     """Raise ``error`` if ``number``, which stands at ``where`` in the file, is not above 0."""
     if number <= 0:
         raise error(f"{str(path)!r} is damaged: {where} is {number}; it must be above 0")
+
+
+def check_interval(
+    path: Path, where: str, ci95: tuple[float, float], error: type[EdgepruneError]
+) -> None:
+    """Raise ``error`` if an interval, which stands at ``where``, ends below its start."""
+    low, high = ci95
+    if low > high:
+        raise error(
+            f"{str(path)!r} is damaged: {where} is {low} to {high}; its lower end must come first"
+        )
 
 
 def _numbers(value: Any, where: str) -> Iterator[tuple[str, float]]:
