@@ -85,28 +85,41 @@ def read_finite(path: Path, kind: type[D], error: type[EdgepruneError]) -> D:
         raise error(f"{str(path)!r} cannot be read: {problem.strerror}") from None
     except RecursionError:
         raise error(f"{str(path)!r} is damaged: it is nested too deeply") from None
-    for where, number in _numbers(document.model_dump(), ""):
-        if not math.isfinite(number):
-            raise error(
-                f"{str(path)!r} is damaged: {where} is {number}; a finite number was expected"
-            )
+    check_finite(path, document, error)
     return document
 
 
-def check_positive(path: Path, where: str, number: float, error: type[EdgepruneError]) -> None:
-    """Raise ``error`` if ``number``, which stands at ``where`` in the file, is not above 0."""
+def check_finite(name: str | Path, document: Document, error: type[EdgepruneError]) -> None:
+    """Raise ``error`` if a number of ``document``, read from ``name``, is not finite."""
+    for where, number in _numbers(document.model_dump(), ""):
+        if not math.isfinite(number):
+            raise error(
+                f"{str(name)!r} is damaged: {where} is {number}; a finite number was expected"
+            )
+
+
+def check_positive(
+    name: str | Path, where: str, number: float, error: type[EdgepruneError]
+) -> None:
+    """Raise ``error`` if ``number``, which stands at ``where`` in ``name``, is not above 0."""
     if number <= 0:
-        raise error(f"{str(path)!r} is damaged: {where} is {number}; it must be above 0")
+        raise error(f"{str(name)!r} is damaged: {where} is {number}; it must be above 0")
+
+
+def check_percent(name: str | Path, where: str, number: float, error: type[EdgepruneError]) -> None:
+    """Raise ``error`` if ``number``, at ``where`` in ``name``, is not from 0 to 100."""
+    if not 0 <= number <= 100:
+        raise error(f"{str(name)!r} is damaged: {where} is {number}; it must be from 0 to 100")
 
 
 def check_interval(
-    path: Path, where: str, ci95: tuple[float, float], error: type[EdgepruneError]
+    name: str | Path, where: str, ci95: tuple[float, float], error: type[EdgepruneError]
 ) -> None:
-    """Raise ``error`` if an interval, which stands at ``where``, ends below its start."""
+    """Raise ``error`` if an interval, at ``where`` in ``name``, ends below its start."""
     low, high = ci95
     if low > high:
         raise error(
-            f"{str(path)!r} is damaged: {where} is {low} to {high}; its lower end must come first"
+            f"{str(name)!r} is damaged: {where} is {low} to {high}; its lower end must come first"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import ClassVar
 
 from edgeprune.errors import ResultError
 from edgeprune.files import check_parent_writable, explain_os_errors
+from edgeprune.result_files import check_finite, check_interval, check_percent, check_positive
 from edgeprune.schema import CheckResult, Document, Finding, parse_document
 
 GIT_TIMEOUT_S = 10
+PERCENT = "%"
 
 
 class HistoryLine(Document):
@@ -58,7 +61,8 @@ def read(path: Path) -> list[HistoryLine]:
     """Read a history, oldest first.
 
     Raises:
-        ResultError: if the file is missing or holds nothing, or naming the line that is damaged.
+        ResultError: if the file is missing or holds nothing, or naming the line that is damaged:
+            no JSON, of another schema, or with a time or figure that cannot be.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -98,7 +102,39 @@ def _line(text: str, name: str) -> HistoryLine:
         raw = json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise ResultError(f"{name!r} is not valid JSON: {error}") from None
-    return parse_document(raw, name, HistoryLine, ResultError)
+    line = parse_document(raw, name, HistoryLine, ResultError)
+    _check_time(line.time, name)
+    check_finite(name, line, ResultError)
+    for index, finding in enumerate(line.findings):
+        _check_figures(finding, f"findings.{index}", name)
+    return line
+
+
+def _check_time(text: str, name: str) -> None:
+    try:
+        # Python 3.10 does not know the Z that other programs write for UTC.
+        datetime.fromisoformat(re.sub("Z$", "+00:00", text))
+    except ValueError:
+        raise ResultError(
+            f"{name!r} is damaged: time is {text!r}; one such as 2026-01-31T12:00:00+00:00 was"
+            " expected"
+        ) from None
+
+
+def _check_figures(finding: Finding, where: str, name: str) -> None:
+    """Check that accuracies are percent, and all else above 0; a floor under one may be below."""
+    figures: dict[str, float | None] = {"baseline": finding.baseline, "current": finding.current}
+    check = check_percent if finding.unit == PERCENT else check_positive
+    if finding.unit != PERCENT:
+        figures |= {"ratio": finding.ratio, "limit": finding.limit}
+        figures["ci95"] = min(finding.ci95) if finding.ci95 else None
+    for fact, value in figures.items():
+        if value is not None:
+            check(name, f"{where}.{fact}", value, ResultError)
+    check_positive(name, f"{where}.batch", finding.batch, ResultError)
+    check_positive(name, f"{where}.threads", finding.threads, ResultError)
+    if finding.ci95 is not None:
+        check_interval(name, f"{where}.ci95", finding.ci95, ResultError)
 
 
 def _ends_a_line(path: Path) -> bool:

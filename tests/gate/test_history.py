@@ -92,6 +92,55 @@ def test_what_is_no_history_is_refused(folder: Path, text: str, message: str) ->
     assert message in str(error.value)
 
 
+def altered(line: str, where: str, value: str) -> str:
+    """Put a value, as JSON writes it, in the place of a fact of a line or of its first finding."""
+    facts = json.loads(line)
+    group = facts if where in facts else facts["findings"][0]
+    group[where] = "?"
+    return json.dumps(facts).replace('"?"', value)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        ("current", "1e999", "findings.0.current is inf; a finite number was expected"),
+        ("current", "-5.0", "findings.0.current is -5.0; it must be above 0"),
+        ("baseline", "0", "findings.0.baseline is 0.0; it must be above 0"),
+        ("ratio", "-1.0", "findings.0.ratio is -1.0"),
+        ("ci95", "[-1.0, 1.0]", "findings.0.ci95 is -1.0"),
+        ("ci95", "[1.2, 1.0]", "findings.0.ci95 is 1.2 to 1.0; its lower end"),
+        ("batch", "0", "findings.0.batch is 0"),
+        ("time", '"yesterday"', "time is 'yesterday'; one such as 2026-01-31T12:00:00+00:00"),
+        ("time", '""', "time is ''"),
+    ],
+)
+def test_a_line_that_no_check_wrote_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], where: str, value: str, message: str
+) -> None:
+    check("base.json", "a" * 40)
+    path = folder / "history.jsonl"
+    good = path.read_text()
+    path.write_text(good + altered(good, where, value) + "\n")
+    capsys.readouterr()
+    assert main(["report", "history.jsonl", "-o", "plot.csv"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "history.jsonl, line 2' is damaged" in error
+    assert not Path("plot.csv").exists()
+
+
+def test_times_and_accuracies_as_others_write_them_are_read(folder: Path) -> None:
+    check("base.json", "a" * 40)
+    path = folder / "history.jsonl"
+    facts = json.loads(path.read_text())
+    facts["time"] = "2026-01-31T12:00:00Z"
+    # Nothing was right, and the limit lay below 0.
+    accuracy = {"unit": "%", "current": 0.0, "limit": -3.0, "ratio": None, "ci95": None}
+    facts["findings"][0] |= accuracy
+    path.write_text(json.dumps(facts))
+    assert read(path)[0].findings[0].current == 0.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
