@@ -420,3 +420,20 @@ def test_gpu_and_power_mode_are_part_of_a_machine() -> None:
     # A result from before they were recorded is not refused for it.
     assert differences(here, runs.ENVIRONMENT) == []
     assert identity(here)["gpu"] == "A"
+
+
+def test_board_and_locked_clock_are_part_of_a_machine(stored: Any) -> None:
+    board = {"board": "Orin Nano", "gpu": {"name": "gpu", "locked": True}}
+    here = {**runs.ENVIRONMENT, **board}
+    free = {**here, "gpu": {"name": "gpu", "locked": False}}
+    assert differences(here, {**here, "board": "Orin NX"}) == ["board Orin Nano and Orin NX"]
+    assert differences(here, free) == ["gpu clock locked and not locked"]
+    # What a result does not tell is not held against it.
+    unknown = {"board": None, "gpu": {"name": "gpu", "locked": None}}
+    for other in (runs.ENVIRONMENT, {**here, **unknown}, {**here, "gpu": {"name": "gpu"}}):
+        assert differences(here, other) == differences(other, here) == []
+    assert (identity(here)["board"], identity(free)["gpu_clock"]) == ("Orin Nano", "not locked")
+    assert (identity(runs.ENVIRONMENT)["board"], identity(here)["gpu_clock"]) == (None, "locked")
+    row = runs.measurement("a")
+    with pytest.raises(ResultError, match="different machines: board Orin Nano and Orin NX"):
+        stored(runs.bench(row, **board), runs.bench(row, **board | {"board": "Orin NX"}))

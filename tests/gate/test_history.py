@@ -66,6 +66,15 @@ def test_machines_never_share_a_line(folder: Path) -> None:
     ]
 
 
+def test_a_line_from_before_a_fact_was_known_is_of_the_same_machine(folder: Path) -> None:
+    check("base.json", "a" * 40)
+    line = read(folder / "history.jsonl")[0]
+    assert line.machine["board"] is None
+    machine = {name: fact for name, fact in line.machine.items() if name != "board"}
+    (panel,) = build_panels([line.model_copy(update={"machine": machine}), line])
+    assert [len(series.points) for series in panel.series] == [2]
+
+
 def test_a_line_that_was_cut_off_does_not_swallow_the_next(folder: Path) -> None:
     path = folder / "history.jsonl"
     path.write_text('{"schema": "edgeprune/his')
