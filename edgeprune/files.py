@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +50,39 @@ def check_output_file(path: Path) -> None:
     if path.is_dir():
         raise OutputError(f"output {str(path)!r} is a directory; a file was expected")
     check_parent_writable(path)
+
+
+def check_apart(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Check, before any work, that no output replaces an input, or another output.
+
+    Args:
+        outputs: the files that a command was asked to write; None for what was not asked for.
+        inputs: what it reads, also names that may be those of files; None for what was not given.
+
+    Raises:
+        OutputError: naming the first output that does.
+    """
+    read = [Path(name) for name in inputs if name is not None]
+    written: list[Path] = []
+    for output in outputs:
+        if output is None:
+            continue
+        if any(same_file(output, other) for other in read):
+            raise OutputError(
+                f"output {str(output)!r} is an input of the same command; name another file"
+            )
+        if any(same_file(output, other) for other in written):
+            raise OutputError(
+                f"output {str(output)!r} is named for two outputs; name two different files"
+            )
+        written.append(output)
+
+
+def same_file(first: Path, second: Path) -> bool:
+    """Tell whether two paths lead to one file, which need not be there yet."""
+    if first.exists() and second.exists():
+        return first.samefile(second)
+    return first.resolve() == second.resolve()
 
 
 def check_parent_writable(path: Path) -> None:

@@ -159,10 +159,13 @@ def bench(
     json_: options.Json = False,
 ) -> None:
     """Measure latency, throughput and memory beside a baseline, or estimate latency."""
-    from edgeprune.files import check_output_file, write_text
+    from edgeprune.files import check_apart, check_output_file, write_text
 
     if output is not None:
         check_output_file(output)
+        named = [*models, *([baseline] if baseline is not None else [])]
+        read = [file for name in named for file in _files_of(name)]
+        check_apart([output], [*read, weights, ssh_config])
     if host is None and (ssh_config is not None or remote_python != REMOTE_PYTHON):
         raise UsageError("--ssh-config and --remote-python are for --host")
     where = device or _default_device(runtime)
@@ -253,6 +256,19 @@ def bench(
     if not estimate:
         warn(result.warnings)
     show(result, json_, lambda console: (draw_estimates if estimate else _table)(console, result))
+
+
+def _files_of(model: str) -> list[Path]:
+    """Return the files that make up a model, as far as its name tells."""
+    from edgeprune.engines.files import SUFFIX, record_path
+    from edgeprune.reporting.collect import RECORD_FILE
+
+    path = Path(model)
+    if path.suffix.lower() == SUFFIX:
+        return [path, record_path(path)]
+    if path.is_dir():
+        return [path / RECORD_FILE, *path.glob("*.safetensors")]
+    return [path]
 
 
 def _default_device(runtime: str | None) -> str:

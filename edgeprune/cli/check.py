@@ -120,7 +120,7 @@ def check_command(
     Exit codes: 0 nothing failed, 1 something did (with --strict also what is inconclusive), 2 bad
     input or results of different machines, 3 a device is not here.
     """
-    from edgeprune.files import check_output_file, check_parent_writable, write_text
+    from edgeprune.files import check_apart, check_output_file, check_parent_writable, write_text
     from edgeprune.gate.history import append
     from edgeprune.gate.limits import Limits
     from edgeprune.gate.outputs import github_annotations
@@ -140,6 +140,9 @@ def check_command(
         check_output_file(path)
     if history:
         check_parent_writable(history)
+    check_apart(
+        [junit, markdown, history], [bench, baseline, against, weights, *(evals or [])]
+    )
     with quiet_stdout():
         from edgeprune.gate import check
         from edgeprune.progress import TerminalProgress

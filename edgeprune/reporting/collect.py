@@ -45,6 +45,12 @@ class Collected:
     artifacts: list[Artifact] = field(default_factory=list)
     benches: list[Bench] = field(default_factory=list)
 
+    @property
+    def files(self) -> list[Path]:
+        """The files that were read."""
+        records = [artifact.path / RECORD_FILE for artifact in self.artifacts]
+        return [*records, *(bench.path for bench in self.benches)]
+
 
 def collect(runs: Sequence[Path]) -> Collected:
     """Read the artifacts and bench results that ``runs`` name.

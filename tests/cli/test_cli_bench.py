@@ -91,6 +91,31 @@ def test_bad_input_is_one_line(
     assert len(err.splitlines()) <= 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{net}", "-o", "{net}"],
+        ["other.onnx", "--baseline", "{net}", "-o", "{net}"],
+        ["vit_tiny_patch16_224", "--weights", "{net}", "-o", "{net}"],
+        ["{tmp}/model.engine", "-o", "{tmp}/model.engine.json"],
+        ["{tmp}/half", "-o", "{tmp}/half/edgeprune.json"],
+    ],
+)
+def test_the_output_never_replaces_an_input(
+    net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    (tmp_path / "half").mkdir()
+    for name in ("model.engine.json", "half/edgeprune.json"):
+        (tmp_path / name).write_text("{}")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    filled = [word.format(net=net, tmp=tmp_path) for word in arguments]
+    assert main(["bench", *filled]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"error: output {filled[-1]!r} is an input of the same command;" + " name another file\n")
+    assert {path: path.read_bytes() for path in files} == before
+
+
 def test_a_table_of_two_precisions_names_them_row_by_row(
     net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

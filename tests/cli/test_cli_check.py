@@ -147,6 +147,27 @@ def test_bad_usage_is_one_line(
 
 
 @pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (["--junit", "same.json"], "'same.json' is an input of the same command"),
+        (["--markdown", "./base.json"], "'base.json' is an input of the same command"),
+        (["--history", "same.json"], "'same.json' is an input of the same command"),
+        (["--history", "scores.json"], "'scores.json' is an input of the same command"),
+        (["--junit", "new", "--markdown", "new"], "'new' is named for two outputs"),
+        (["--junit", "new", "--history", "./new"], "'new' is named for two outputs"),
+    ],
+)
+def test_an_output_never_replaces_an_input_or_another_output(
+    outputs: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scores.json").write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    inputs = ["same.json", "--baseline", "base.json", "--eval", "scores.json", "--min-accuracy", "5"]
+    fails(capsys, [*inputs, *outputs], 2, message)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"latency_ms__p50": float("nan")}, "latency_ms.p50 is nan; a finite number"),
