@@ -45,10 +45,13 @@ def check_output_file(path: Path) -> None:
     """Check, before any long work, that ``path`` can become an output file.
 
     Raises:
-        OutputError: if it is a directory, or if its parent cannot be written.
+        OutputError: if it is a directory, a device or a pipe, or if its parent cannot be written.
     """
     if path.is_dir():
         raise OutputError(f"output {str(path)!r} is a directory; a file was expected")
+    # Outputs are renamed into place, which would replace a device by a file.
+    if path.exists() and not path.is_file():
+        raise OutputError(f"output {str(path)!r} is a device or a pipe; a file was expected")
     check_parent_writable(path)
 
 
@@ -109,7 +112,7 @@ def output_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
     """
     check_output_directory(path, force=force)
     with explain_os_errors(path):
-        _make_parent(path)
+        make_parent(path)
         with _beside(path) as parent:
             scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
         try:
@@ -131,7 +134,7 @@ def output_file(path: Path) -> Iterator[Path]:
     """
     check_output_file(path)
     with explain_os_errors(path):
-        _make_parent(path)
+        make_parent(path)
         with _beside(path) as parent:
             handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=parent)
         os.close(handle)
@@ -172,7 +175,8 @@ def explain_os_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def _make_parent(path: Path) -> None:
+def make_parent(path: Path) -> None:
+    """Make the directory that ``path`` will lie in. Raises OutputError."""
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

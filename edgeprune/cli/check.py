@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -120,8 +122,8 @@ def check_command(
     Exit codes: 0 nothing failed, 1 something did (with --strict also what is inconclusive), 2 bad
     input or results of different machines, 3 a device is not here.
     """
-    from edgeprune.files import check_apart, check_output_file, check_parent_writable, write_text
-    from edgeprune.gate.history import append
+    from edgeprune.files import check_apart, check_output_file
+    from edgeprune.gate.history import check_history
     from edgeprune.gate.limits import Limits
     from edgeprune.gate.outputs import github_annotations
     from edgeprune.gate.outputs import junit as as_junit
@@ -138,11 +140,9 @@ def check_command(
     outputs = [(path, form) for path, form in ((junit, as_junit), (markdown, as_markdown)) if path]
     for path, _ in outputs:
         check_output_file(path)
+    check_apart([junit, markdown, history], [bench, baseline, against, weights, *(evals or [])])
     if history:
-        check_parent_writable(history)
-    check_apart(
-        [junit, markdown, history], [bench, baseline, against, weights, *(evals or [])]
-    )
+        check_history(history)
     with quiet_stdout():
         from edgeprune.gate import check
         from edgeprune.progress import TerminalProgress
@@ -162,10 +162,7 @@ def check_command(
             seed=seed,
             progress=TerminalProgress(live=False),
         )
-        for path, form in outputs:
-            write_text(path, form(result))
-        if history:
-            append(history, result, commit)
+        _write([(path, form(result)) for path, form in outputs], history, result, commit)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         # On stderr, where GitHub reads them too: stdout holds the result alone.
         for line in github_annotations(result):
@@ -176,6 +173,21 @@ def check_command(
     show(result, json_, lambda console: _table(console, result))
     if not result.passed:
         raise typer.Exit(NOT_HELD)
+
+
+def _write(
+    texts: Sequence[tuple[Path, str]], history: Path | None, result: CheckResult, commit: str | None
+) -> None:
+    """Write all outputs, or none of them."""
+    from edgeprune.files import output_file
+    from edgeprune.gate.history import append
+
+    # Files get their names at the end: a history that cannot be written leaves none of them.
+    with ExitStack() as stack:
+        for path, text in texts:
+            stack.enter_context(output_file(path)).write_text(text, encoding="utf-8")
+        if history:
+            append(history, result, commit)
 
 
 def _table(console: Console, result: CheckResult) -> None:

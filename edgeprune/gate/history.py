@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -11,8 +12,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import ClassVar
 
-from edgeprune.errors import ResultError
-from edgeprune.files import check_parent_writable, explain_os_errors
+from edgeprune.errors import OutputError, ResultError
+from edgeprune.files import check_output_file, explain_os_errors, make_parent
 from edgeprune.result_files import check_finite, check_interval, check_percent, check_positive
 from edgeprune.schema import CheckResult, Document, Finding, parse_document
 
@@ -32,8 +33,22 @@ class HistoryLine(Document):
     findings: list[Finding]
 
 
+def check_history(path: Path) -> None:
+    """Check, before any work, that a check can be added to a history, which may be a new one.
+
+    Raises:
+        OutputError: if it is no file, or cannot be written.
+        ResultError: if it cannot be read, or naming the line that is damaged.
+    """
+    check_output_file(path)
+    if path.exists():
+        _lines(path)
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"no permission to write {str(path)!r}")
+
+
 def append(path: Path, result: CheckResult, commit: str | None = None) -> None:
-    """Add a check to a history.
+    """Add a check to a history: its whole line, or nothing.
 
     Args:
         path: of the file, made if absent.
@@ -51,10 +66,25 @@ def append(path: Path, result: CheckResult, commit: str | None = None) -> None:
         findings=result.findings,
     )
     text = json.dumps(line.model_dump(mode="json", by_alias=True)) + "\n"
-    check_parent_writable(path)
-    with explain_os_errors(path), path.open("a+", encoding="utf-8") as stream:
+    check_output_file(path)
+    make_parent(path)
+    try:
+        with explain_os_errors(path):
+            _add(path, text)
+    except OSError as error:
+        raise OutputError(f"history {str(path)!r} cannot be written: {error.strerror}") from error
+
+
+def _add(path: Path, text: str) -> None:
+    """Write at the end of a file, and take back what a full disk cut off."""
+    # Without a buffer, whose rest would be written when the file is closed.
+    with path.open("ab", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.write(text if _ends_a_line(path) else f"\n{text}")
+        before = path.stat().st_size
+        line = (text if _ends_a_line(path) else f"\n{text}").encode()
+        if stream.write(line) != len(line):
+            stream.truncate(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read(path: Path) -> list[HistoryLine]:
@@ -64,20 +94,24 @@ def read(path: Path) -> list[HistoryLine]:
         ResultError: if the file is missing or holds nothing, or naming the line that is damaged:
             no JSON, of another schema, or with a time or figure that cannot be.
     """
+    found = _lines(path)
+    if not found:
+        raise ResultError(f"history {str(path)!r} holds no check")
+    return found
+
+
+def _lines(path: Path) -> list[HistoryLine]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ResultError(f"history {str(path)!r} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ResultError(f"history {str(path)!r} is not text") from None
-    found = [
+    return [
         _line(raw, f"{path}, line {number}")
         for number, raw in enumerate(text.splitlines(), 1)
         if raw.strip()
     ]
-    if not found:
-        raise ResultError(f"history {str(path)!r} holds no check")
-    return found
 
 
 def current_commit() -> str | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -144,6 +145,52 @@ def test_bad_usage_is_one_line(
     before = sorted(tmp_path.rglob("*"))
     fails(capsys, arguments, code, message)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        ("/dev/full", "output '/dev/full' is a device or a pipe; a file was expected"),
+        (".", "output '.' is a directory; a file was expected"),
+        ("old.json", "'old.json, line 1' is not valid JSON"),
+        ("old.json/h.jsonl", "old.json' is not a directory"),
+        ("bad.jsonl", "'bad.jsonl, line 1' has schema None"),
+    ],
+)
+def test_a_history_that_cannot_be_added_to_is_refused_before_any_work(
+    history: str,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgeprune.gate.check", None)
+    (tmp_path / "bad.jsonl").write_text("{}\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    outputs = ["--junit", "j.xml", "--markdown", "m.md", "--history", history]
+    fails(capsys, ["same.json", "--baseline", "base.json", *outputs], 2, message)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_history_that_fails_late_leaves_no_other_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("edgeprune.gate.history._add", full)
+    before = sorted(tmp_path.iterdir())
+    outputs = ["--junit", "j.xml", "--markdown", "m.md", "--history", "h.jsonl"]
+    message = "no space left on the disk while writing 'h.jsonl'"
+    fails(capsys, ["slow.json", "--baseline", "base.json", *outputs], 2, message)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_history_may_be_empty_or_lie_in_a_new_directory(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    for name in ("empty.jsonl", "new/h.jsonl"):
+        assert main(["check", "same.json", "--baseline", "base.json", "--history", name]) == 0
+        assert len((tmp_path / name).read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from pathlib import Path
 
 import gate_runs as runs
 import pytest
 
 from edgeprune.cli import main
-from edgeprune.errors import ResultError
+from edgeprune.errors import OutputError, ResultError
 from edgeprune.gate.history import append, read
 from edgeprune.reporting.history.series import build_panels
 from edgeprune.schema import CheckResult
@@ -83,6 +85,24 @@ def test_a_line_that_was_cut_off_does_not_swallow_the_next(folder: Path) -> None
     assert len(path.read_text().splitlines()) == 2
     with pytest.raises(ResultError, match=r"line 1' is not valid JSON"):
         read(path)
+
+
+def test_a_full_disk_takes_back_the_line_that_it_cut_off(folder: Path) -> None:
+    result = CheckResult(passed=True, strict=False, interleaved=None, findings=[])
+    path = folder / "h.jsonl"
+    append(path, result, "c")
+    before = path.read_bytes()
+    # Room for ten more bytes; what would be more is refused as on a full disk.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="no space left on the disk while writing"):
+            append(path, result, "d")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
