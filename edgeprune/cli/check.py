@@ -13,6 +13,7 @@ import typer
 
 from edgeprune.cli import app, options
 from edgeprune.cli.render import quiet_stdout, show, warn
+from edgeprune.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from edgeprune.schema import CheckResult
 
 NOT_HELD = 1
+# What does nothing where only two files are compared.
+ABOUT_MEASURING = ("min_time", "max_time", *options.ABOUT_DENSE)
 STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
 
 
 @app.command("check")
 def check_command(
+    context: typer.Context,
     bench: Annotated[
         Path, typer.Argument(metavar="BENCH.json", help="Written by bench -o BENCH.json.")
     ],
@@ -137,6 +141,10 @@ def check_command(
         max_size_growth=max_size_growth,
         max_memory_growth=max_memory_growth,
     )
+    if against is None and (given := options.written(context, ABOUT_MEASURING)):
+        raise UsageError(f"{given[0]} is for measuring anew; it needs --against MODEL_OR_FILE")
+    if history is None and (given := options.written(context, ("commit",))):
+        raise UsageError(f"{given[0]} is for the history; it needs --history FILE.jsonl")
     outputs = [(path, form) for path, form in ((junit, as_junit), (markdown, as_markdown)) if path]
     for path, _ in outputs:
         check_output_file(path)

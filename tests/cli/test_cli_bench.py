@@ -22,6 +22,9 @@ net (float[batch, 3, 8, 8] images) => (float[batch, 3, 1, 1] logits) {
 """
 
 
+SUSTAINED = ["{net}", "--scenario", "sustained", "--duration", "3"]
+
+
 @pytest.fixture
 def net(tmp_path: Path) -> str:
     onnx.save(onnx.parser.parse_model(NET), str(tmp_path / "net.onnx"))
@@ -58,6 +61,17 @@ def net(tmp_path: Path) -> str:
         (["{net}", "--estimate", "--images", "{tmp}"], 2, "--images is for measurements"),
         (["{net}", "--estimate", "--min-time", "7"], 2, "--min-time is for measurements"),
         (["{net}", "--estimate", "--precision-target", "none"], 2, "--precision-target is for"),
+        (["{net}", "--img-size", "99"], 2, "--img-size 99 is for dense timm models; it needs the"),
+        (["{net}", "--weights", "none"], 2, "--weights none is for dense timm models"),
+        (["{tmp}/empty", "--num-classes", "3"], 2, "--num-classes 3 is for dense timm models"),
+        (["{net}", "--pretrained"], 2, "--pretrained is for dense timm models"),
+        ([*SUSTAINED, "--min-time", "1"], 2, "--min-time 1.0 is not for --scenario sustained"),
+        ([*SUSTAINED, "--max-time", "9"], 2, "--max-time 9.0 is not for --scenario sustained"),
+        (
+            [*SUSTAINED, "--precision-target", "2%"],
+            2,
+            "--precision-target 2% is not for --scenario",
+        ),
         (["{net}", "--images", "{tmp}/empty"], 2, "holds no image"),
         (["{net}", "--runtime", "onnxruntime-tensorrt"], 2, "does not run on 'cpu'; accepted"),
         (["{net}", "--batch", "0"], 2, "batch 0 is not accepted; 1 and more"),
@@ -112,7 +126,10 @@ def test_the_output_never_replaces_an_input(
     filled = [word.format(net=net, tmp=tmp_path) for word in arguments]
     assert main(["bench", *filled]) == 2
     out, err = capsys.readouterr()
-    assert (out, err) == ("", f"error: output {filled[-1]!r} is an input of the same command;" + " name another file\n")
+    assert (out, err) == (
+        "",
+        f"error: output {filled[-1]!r} is an input of the same command;" + " name another file\n",
+    )
     assert {path: path.read_bytes() for path in files} == before
 
 
