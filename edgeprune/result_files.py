@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeprune.errors import EdgepruneError, ResultError
-from edgeprune.schema import BenchResult, Document, Latency, Measurement, read_document
+from edgeprune.schema import BenchResult, DGResult, Document, Latency, Measurement, read_document
 
 D = TypeVar("D", bound=Document)
 
@@ -110,6 +110,21 @@ def check_percent(name: str | Path, where: str, number: float, error: type[Edgep
     """Raise ``error`` if ``number``, at ``where`` in ``name``, is not from 0 to 100."""
     if not 0 <= number <= 100:
         raise error(f"{str(name)!r} is damaged: {where} is {number}; it must be from 0 to 100")
+
+
+def check_accuracies(path: Path, dg: DGResult, error: type[EdgepruneError]) -> None:
+    """Raise ``error`` if an accuracy in a score, at ``dg`` in the file, is no percentage."""
+    found: dict[str, float | None] = {
+        "target_accuracy": dg.target_accuracy,
+        "source_val_accuracy": dg.source_val_accuracy,
+        "balanced_accuracy": dg.balanced_accuracy,
+        "worst_domain.accuracy": dg.worst_domain.accuracy if dg.worst_domain else None,
+        **{f"domains.{name}.accuracy": own.accuracy for name, own in dg.domains.items()},
+        **{f"class_accuracy.{name}": own for name, own in (dg.class_accuracy or {}).items()},
+    }
+    for where, number in found.items():
+        if number is not None:
+            check_percent(path, f"dg.{where}", number, error)
 
 
 def check_interval(

@@ -106,7 +106,7 @@ def command(
             output=output,
             batch_size=batch_size,
             progress=progress,
-        )
+        ).model_copy(update={"scored": model})
     title = f"Accuracy of {result.model}"
     show(result, json_, lambda console: _print(console, title, result))
 

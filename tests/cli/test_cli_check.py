@@ -127,13 +127,22 @@ def test_github_is_told_on_stderr(
         (["same.json", "--min-accuracy", "nan"], 2, "min-accuracy nan"),
         (["same.json", "--min-accuracy", "50"], 2, "accuracy of 'half' is not known"),
         (["same.json", "--min-accuracy", "50", "--eval", "base.json"], 2, "edgeprune/eval@1"),
+        (["same.json", "--eval", "base.json"], 2, "--eval 'base.json' is for a limit on accuracy"),
         (["same.json", "--max-time", "inf"], 2, "max-time inf"),
-        (["same.json", "--min-time", "1"], 2, "--min-time 1.0 is for measuring anew; it needs --ag"),
+        (
+            ["same.json", "--min-time", "1"],
+            2,
+            "--min-time 1.0 is for measuring anew; it needs --ag",
+        ),
         (["same.json", "--img-size", "96"], 2, "--img-size 96 is for measuring anew"),
         (["same.json", "--num-classes", "3"], 2, "--num-classes 3 is for measuring anew"),
         (["same.json", "--weights", "w"], 2, "--weights w is for measuring anew"),
         (["same.json", "--no-pretrained"], 2, "--no-pretrained is for measuring anew"),
-        (["same.json", "--commit", "abc"], 2, "--commit abc is for the history; it needs --history"),
+        (
+            ["same.json", "--commit", "abc"],
+            2,
+            "--commit abc is for the history; it needs --history",
+        ),
         (["same.json", "--junit", "."], 2, "is a directory; a file was expected"),
         (["cuda.json", "--against", "x.onnx"], 2, "x.onnx' does not exist"),
         (["board.json", "--against", "half.onnx"], 3, "no such device here"),
@@ -215,7 +224,15 @@ def test_an_output_never_replaces_an_input_or_another_output(
 ) -> None:
     (tmp_path / "scores.json").write_text("{}")
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    inputs = ["same.json", "--baseline", "base.json", "--eval", "scores.json", "--min-accuracy", "5"]
+    inputs = [
+        "same.json",
+        "--baseline",
+        "base.json",
+        "--eval",
+        "scores.json",
+        "--min-accuracy",
+        "5",
+    ]
     fails(capsys, [*inputs, *outputs], 2, message)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
