@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,11 +45,47 @@ def check_output_file(path: Path) -> None:
     """Check, before any long work, that ``path`` can become an output file.
 
     Raises:
-        OutputError: if it is a directory, or if its parent cannot be written.
+        OutputError: if it is a directory, a device or a pipe, or if its parent cannot be written.
     """
     if path.is_dir():
         raise OutputError(f"output {str(path)!r} is a directory; a file was expected")
+    # Outputs are renamed into place, which would replace a device by a file.
+    if path.exists() and not path.is_file():
+        raise OutputError(f"output {str(path)!r} is a device or a pipe; a file was expected")
     check_parent_writable(path)
+
+
+def check_apart(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Check, before any work, that no output replaces an input, or another output.
+
+    Args:
+        outputs: the files that a command was asked to write; None for what was not asked for.
+        inputs: what it reads, also names that may be those of files; None for what was not given.
+
+    Raises:
+        OutputError: naming the first output that does.
+    """
+    read = [Path(name) for name in inputs if name is not None]
+    written: list[Path] = []
+    for output in outputs:
+        if output is None:
+            continue
+        if any(same_file(output, other) for other in read):
+            raise OutputError(
+                f"output {str(output)!r} is an input of the same command; name another file"
+            )
+        if any(same_file(output, other) for other in written):
+            raise OutputError(
+                f"output {str(output)!r} is named for two outputs; name two different files"
+            )
+        written.append(output)
+
+
+def same_file(first: Path, second: Path) -> bool:
+    """Tell whether two paths lead to one file, which need not be there yet."""
+    if first.exists() and second.exists():
+        return first.samefile(second)
+    return first.resolve() == second.resolve()
 
 
 def check_parent_writable(path: Path) -> None:
@@ -76,7 +112,7 @@ def output_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
     """
     check_output_directory(path, force=force)
     with explain_os_errors(path):
-        _make_parent(path)
+        make_parent(path)
         with _beside(path) as parent:
             scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
         try:
@@ -98,7 +134,7 @@ def output_file(path: Path) -> Iterator[Path]:
     """
     check_output_file(path)
     with explain_os_errors(path):
-        _make_parent(path)
+        make_parent(path)
         with _beside(path) as parent:
             handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=parent)
         os.close(handle)
@@ -139,7 +175,8 @@ def explain_os_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def _make_parent(path: Path) -> None:
+def make_parent(path: Path) -> None:
+    """Make the directory that ``path`` will lie in. Raises OutputError."""
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from edgeprune.errors import OutputError
-from edgeprune.files import check_output_directory, output_directory, output_file, write_text
+from edgeprune.files import (
+    check_apart,
+    check_output_directory,
+    output_directory,
+    output_file,
+    write_text,
+)
 
 
 def test_a_directory_appears_only_when_complete(tmp_path: Path) -> None:
@@ -72,3 +78,18 @@ def test_a_full_disk_and_a_forbidden_place_are_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a file"):
         check_output_directory(tmp_path / "file")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_output_that_is_an_input_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.json").write_text("a")
+    (tmp_path / "link.json").symlink_to("a.json")
+    for output in ("a.json", "./a.json", str(tmp_path / "a.json"), "link.json"):
+        with pytest.raises(OutputError, match=f"{Path(output)}' is an input of the same command"):
+            check_apart([Path(output)], ["b.json", Path("a.json")])
+    for outputs in (["new", "./new"], ["a.json", "link.json"]):
+        with pytest.raises(OutputError, match=f"'{Path(outputs[1])}' is named for two outputs"):
+            check_apart([Path(name) for name in outputs], [])
+    check_apart([Path("c.json"), Path("new")], ["a.json", "gone.json"])

@@ -119,6 +119,14 @@ def weights_bytes(path: Path) -> int:
     )
 
 
+def is_timm_name(reference: str) -> bool:
+    """Tell whether a reference can only be the name of a timm model: it leads to no file."""
+    path = Path(reference)
+    return (
+        path.suffix.lower() not in (".onnx", SUFFIX) and "/" not in reference and not path.exists()
+    )
+
+
 def _identity(candidate: Candidate) -> Candidate:
     path = Path(candidate.reference)
     reference = str(path.resolve()) if path.exists() else candidate.reference

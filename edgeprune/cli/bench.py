@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
 
 RUNTIME = "onnxruntime"
 SCENARIO = "latency"
+SUSTAINED = "sustained"
 MIN_TIME_S = 3.0
 PRECISION_TARGET = "1%"
 REMOTE_PYTHON = "python3"
 ABOUT_MEASURING_HERE = ("period", "duration", "images", "per_layer")
+ABOUT_STOPPING = ("min_time", "max_time", "precision_target")
 ABOUT_MEASURING = (
     *ABOUT_MEASURING_HERE,
     "threads",
     "scenario",
-    "min_time",
-    "max_time",
-    "precision_target",
+    *ABOUT_STOPPING,
 )
 
 
@@ -159,12 +160,16 @@ def bench(
     json_: options.Json = False,
 ) -> None:
     """Measure latency, throughput and memory beside a baseline, or estimate latency."""
-    from edgeprune.files import check_output_file, write_text
+    from edgeprune.files import check_apart, check_output_file, write_text
 
+    named = [*models, *([baseline] if baseline is not None else [])]
     if output is not None:
         check_output_file(output)
+        read = [file for name in named for file in _files_of(name)]
+        check_apart([output], [*read, weights, ssh_config])
     if host is None and (ssh_config is not None or remote_python != REMOTE_PYTHON):
         raise UsageError("--ssh-config and --remote-python are for --host")
+    _refuse_unused_dense_options(context, named)
     where = device or _default_device(runtime)
     if estimate:
         if host is not None:
@@ -184,8 +189,10 @@ def bench(
                 raise UsageError(f"{given[0]} is for what is measured here, not with --host")
             if scenario != SCENARIO:
                 raise UsageError(f"--host measures the scenario {SCENARIO!r} alone")
-        elif runtime is not None:
-            runtimes.check(runtime)
+        else:
+            if runtime is not None:
+                runtimes.check(runtime)
+            _refuse_unused_stopping(context, scenario, runtime)
     with quiet_stdout():
         from edgeprune.benchmarking import Candidate
         from edgeprune.progress import TerminalProgress
@@ -253,6 +260,45 @@ def bench(
     if not estimate:
         warn(result.warnings)
     show(result, json_, lambda console: (draw_estimates if estimate else _table)(console, result))
+
+
+def _refuse_unused_dense_options(context: typer.Context, named: Sequence[str]) -> None:
+    """Refuse to say how timm models are made where none is. Raises UsageError."""
+    from edgeprune.benchmarking.candidates import is_timm_name
+
+    found = options.written(context, options.ABOUT_DENSE)
+    if found and not any(is_timm_name(name) for name in named):
+        raise UsageError(
+            f"{found[0]} is for dense timm models; it needs the name of one, not"
+            f" {', '.join(map(repr, named))}"
+        )
+
+
+def _refuse_unused_stopping(context: typer.Context, scenario: str, runtime: str | None) -> None:
+    """Refuse to say when measuring ends where --duration does. Raises UsageError."""
+    from edgeprune.benchmarking import runtimes
+
+    found = options.written(context, ABOUT_STOPPING)
+    program = runtimes.program(runtime) if runtime is not None else None
+    # A program that has no such scenario says so by itself, and which ones it has.
+    known = program is None or scenario in program.SCENARIOS
+    if found and scenario == SUSTAINED and known:
+        raise UsageError(
+            f"{found[0]} is not for --scenario {scenario}: its load lasts for --duration"
+        )
+
+
+def _files_of(model: str) -> list[Path]:
+    """Return the files that make up a model, as far as its name tells."""
+    from edgeprune.engines.files import SUFFIX, record_path
+    from edgeprune.reporting.collect import RECORD_FILE
+
+    path = Path(model)
+    if path.suffix.lower() == SUFFIX:
+        return [path, record_path(path)]
+    if path.is_dir():
+        return [path / RECORD_FILE, *path.glob("*.safetensors")]
+    return [path]
 
 
 def _default_device(runtime: str | None) -> str:

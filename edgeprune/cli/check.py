@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +13,7 @@ import typer
 
 from edgeprune.cli import app, options
 from edgeprune.cli.render import quiet_stdout, show, warn
+from edgeprune.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,11 +21,14 @@ if TYPE_CHECKING:
     from edgeprune.schema import CheckResult
 
 NOT_HELD = 1
+# What does nothing where only two files are compared.
+ABOUT_MEASURING = ("min_time", "max_time", *options.ABOUT_DENSE)
 STYLES = {"passed": "green", "failed": "bold red", "inconclusive": "yellow"}
 
 
 @app.command("check")
 def check_command(
+    context: typer.Context,
     bench: Annotated[
         Path, typer.Argument(metavar="BENCH.json", help="Written by bench -o BENCH.json.")
     ],
@@ -120,8 +126,8 @@ def check_command(
     Exit codes: 0 nothing failed, 1 something did (with --strict also what is inconclusive), 2 bad
     input or results of different machines, 3 a device is not here.
     """
-    from edgeprune.files import check_output_file, check_parent_writable, write_text
-    from edgeprune.gate.history import append
+    from edgeprune.files import check_apart, check_output_file
+    from edgeprune.gate.history import check_history
     from edgeprune.gate.limits import Limits
     from edgeprune.gate.outputs import github_annotations
     from edgeprune.gate.outputs import junit as as_junit
@@ -135,11 +141,16 @@ def check_command(
         max_size_growth=max_size_growth,
         max_memory_growth=max_memory_growth,
     )
+    if against is None and (given := options.written(context, ABOUT_MEASURING)):
+        raise UsageError(f"{given[0]} is for measuring anew; it needs --against MODEL_OR_FILE")
+    if history is None and (given := options.written(context, ("commit",))):
+        raise UsageError(f"{given[0]} is for the history; it needs --history FILE.jsonl")
     outputs = [(path, form) for path, form in ((junit, as_junit), (markdown, as_markdown)) if path]
     for path, _ in outputs:
         check_output_file(path)
+    check_apart([junit, markdown, history], [bench, baseline, against, weights, *(evals or [])])
     if history:
-        check_parent_writable(history)
+        check_history(history)
     with quiet_stdout():
         from edgeprune.gate import check
         from edgeprune.progress import TerminalProgress
@@ -159,10 +170,7 @@ def check_command(
             seed=seed,
             progress=TerminalProgress(live=False),
         )
-        for path, form in outputs:
-            write_text(path, form(result))
-        if history:
-            append(history, result, commit)
+        _write([(path, form(result)) for path, form in outputs], history, result, commit)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         # On stderr, where GitHub reads them too: stdout holds the result alone.
         for line in github_annotations(result):
@@ -173,6 +181,21 @@ def check_command(
     show(result, json_, lambda console: _table(console, result))
     if not result.passed:
         raise typer.Exit(NOT_HELD)
+
+
+def _write(
+    texts: Sequence[tuple[Path, str]], history: Path | None, result: CheckResult, commit: str | None
+) -> None:
+    """Write all outputs, or none of them."""
+    from edgeprune.files import output_file
+    from edgeprune.gate.history import append
+
+    # Files get their names at the end: a history that cannot be written leaves none of them.
+    with ExitStack() as stack:
+        for path, text in texts:
+            stack.enter_context(output_file(path)).write_text(text, encoding="utf-8")
+        if history:
+            append(history, result, commit)
 
 
 def _table(console: Console, result: CheckResult) -> None:

@@ -10,7 +10,7 @@ import typer
 from edgeprune.cli import app, options
 from edgeprune.cli.render import quiet_stdout, show
 from edgeprune.errors import UsageError
-from edgeprune.files import check_output_file
+from edgeprune.files import check_apart, check_output_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +67,7 @@ def command(
         raise UsageError("eval needs images: --data ROOT, or --data emoji")
     if output is not None:
         check_output_file(output)
+        check_apart([output], [model, against, weights])
     with quiet_stdout():
         from edgeprune.domains import open_dataset
         from edgeprune.engines.files import SUFFIX
@@ -105,7 +106,7 @@ def command(
             output=output,
             batch_size=batch_size,
             progress=progress,
-        )
+        ).model_copy(update={"scored": model})
     title = f"Accuracy of {result.model}"
     show(result, json_, lambda console: _print(console, title, result))
 

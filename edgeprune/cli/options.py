@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -76,6 +76,10 @@ Weights = Annotated[
 ]
 
 
+# How a dense timm model is made; they do nothing where there is none.
+ABOUT_DENSE = ("num_classes", "img_size", "pretrained", "weights")
+
+
 def dense_if_asked(
     num_classes: int | None,
     img_size: int | None,
@@ -103,3 +107,19 @@ def given(context: typer.Context, names: tuple[str, ...]) -> list[str]:
         for name, source in sources.items()
         if source is not None and source.name == "COMMANDLINE"
     ]
+
+
+def written(context: typer.Context, names: tuple[str, ...]) -> list[str]:
+    """Return those that were given on the command line, with their values: ``--img-size 96``."""
+    params = {param.name: param for param in context.command.params}
+    return [
+        _written(params[name], context.params[name])
+        for name in names
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    ]
+
+
+def _written(param: Any, value: object) -> str:
+    if isinstance(value, bool):
+        return str(param.opts[0] if value else param.secondary_opts[0])
+    return f"{param.opts[0]} {value}"

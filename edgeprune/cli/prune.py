@@ -11,7 +11,7 @@ from edgeprune.cli import app, options
 from edgeprune.cli.prune_table import table
 from edgeprune.cli.render import quiet_stdout, show
 from edgeprune.errors import UsageError
-from edgeprune.files import check_output_directory, check_output_file
+from edgeprune.files import check_apart, check_output_directory, check_output_file
 
 # Options that a plan file stands for.
 DECIDED_BY_A_PLAN = (
@@ -146,6 +146,7 @@ def command(
         check_output_directory(output, force=force)
     if save_plan is not None:
         check_output_file(save_plan)
+        check_apart([save_plan], [plan, weights])
     if plan is not None:
         _refuse_beside_a_plan(context)
     if data is None and (given := options.given(context, ABOUT_DATA)):

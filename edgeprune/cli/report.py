@@ -145,7 +145,7 @@ def _print(console: Console, data: ReportData, output: Path) -> None:
     lines = [[cells_of(row)[column] for column in shown] for row in data.rows]
     for column in shown:
         table.add_column(HEADER[column], overflow="fold")
-    settings = differences(data.rows)
+    settings = differences(data.rows, data.benches)
     if any(settings):
         table.add_column("setting", overflow="fold")
         lines = [[*line, own] for line, own in zip(lines, settings, strict=True)]

@@ -53,6 +53,7 @@ def check(
         against: a model; it and the model in ``bench`` are measured again, side by side.
         limits: what is accepted; None means 10 % more median latency.
         evals: results of ``edgeprune eval``, for models whose artifact does not say its accuracy.
+            Every one is judged; each must be of a model that is checked.
         strict: what is inconclusive does not hold.
         model: which model of ``bench``; with ``against`` it must be one.
         dense: how timm models are made, with ``against``.
@@ -75,7 +76,12 @@ def check(
     if not (math.isfinite(max_time_s) and max_time_s > 0):
         raise UsageError(f"max-time {max_time_s:g} is not accepted; seconds above 0 are")
     limits = _with_default(limits or Limits(), compares=baseline is not None or against is not None)
-    scores = accuracy.read_evals([Path(path) for path in evals])
+    if evals and not limits.scores:
+        raise UsageError(
+            f"--eval {str(evals[0])!r} is for a limit on accuracy; it needs --min-accuracy X or"
+            " --max-accuracy-drop X"
+        )
+    scores = accuracy.read_evals(Path(path) for path in evals)
     if against is not None:
         if result.scenario != "latency":
             raise UsageError(
@@ -111,7 +117,14 @@ def check(
             )
         findings = speed.compare(measured.matched, limits, seed=seed)
     if limits.scores:
-        findings += accuracy.score(measured.measurements, measured.matched.pairs, limits, scores)
+        findings += accuracy.score(
+            measured.measurements,
+            measured.matched.pairs,
+            limits,
+            scores,
+            str(bench),
+            str(baseline or bench),
+        )
     bad = {"failed", "inconclusive"} if strict else {"failed"}
     return CheckResult(
         passed=not any(finding.verdict in bad for finding in findings),

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import re
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import ClassVar
 
-from edgeprune.errors import ResultError
-from edgeprune.files import check_parent_writable, explain_os_errors
+from edgeprune.errors import OutputError, ResultError
+from edgeprune.files import check_output_file, explain_os_errors, make_parent
+from edgeprune.result_files import check_finite, check_interval, check_percent, check_positive
 from edgeprune.schema import CheckResult, Document, Finding, parse_document
 
 GIT_TIMEOUT_S = 10
+PERCENT = "%"
 
 
 class HistoryLine(Document):
@@ -29,8 +33,22 @@ class HistoryLine(Document):
     findings: list[Finding]
 
 
+def check_history(path: Path) -> None:
+    """Check, before any work, that a check can be added to a history, which may be a new one.
+
+    Raises:
+        OutputError: if it is no file, or cannot be written.
+        ResultError: if it cannot be read, or naming the line that is damaged.
+    """
+    check_output_file(path)
+    if path.exists():
+        _lines(path)
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"no permission to write {str(path)!r}")
+
+
 def append(path: Path, result: CheckResult, commit: str | None = None) -> None:
-    """Add a check to a history.
+    """Add a check to a history: its whole line, or nothing.
 
     Args:
         path: of the file, made if absent.
@@ -48,32 +66,52 @@ def append(path: Path, result: CheckResult, commit: str | None = None) -> None:
         findings=result.findings,
     )
     text = json.dumps(line.model_dump(mode="json", by_alias=True)) + "\n"
-    check_parent_writable(path)
-    with explain_os_errors(path), path.open("a+", encoding="utf-8") as stream:
+    check_output_file(path)
+    make_parent(path)
+    try:
+        with explain_os_errors(path):
+            _add(path, text)
+    except OSError as error:
+        raise OutputError(f"history {str(path)!r} cannot be written: {error.strerror}") from error
+
+
+def _add(path: Path, text: str) -> None:
+    """Write at the end of a file, and take back what a full disk cut off."""
+    # Without a buffer, whose rest would be written when the file is closed.
+    with path.open("ab", buffering=0) as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.write(text if _ends_a_line(path) else f"\n{text}")
+        before = path.stat().st_size
+        line = (text if _ends_a_line(path) else f"\n{text}").encode()
+        if stream.write(line) != len(line):
+            stream.truncate(before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def read(path: Path) -> list[HistoryLine]:
     """Read a history, oldest first.
 
     Raises:
-        ResultError: if the file is missing or holds nothing, or naming the line that is damaged.
+        ResultError: if the file is missing or holds nothing, or naming the line that is damaged:
+            no JSON, of another schema, or with a time or figure that cannot be.
     """
+    found = _lines(path)
+    if not found:
+        raise ResultError(f"history {str(path)!r} holds no check")
+    return found
+
+
+def _lines(path: Path) -> list[HistoryLine]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ResultError(f"history {str(path)!r} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ResultError(f"history {str(path)!r} is not text") from None
-    found = [
+    return [
         _line(raw, f"{path}, line {number}")
         for number, raw in enumerate(text.splitlines(), 1)
         if raw.strip()
     ]
-    if not found:
-        raise ResultError(f"history {str(path)!r} holds no check")
-    return found
 
 
 def current_commit() -> str | None:
@@ -98,7 +136,39 @@ def _line(text: str, name: str) -> HistoryLine:
         raw = json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise ResultError(f"{name!r} is not valid JSON: {error}") from None
-    return parse_document(raw, name, HistoryLine, ResultError)
+    line = parse_document(raw, name, HistoryLine, ResultError)
+    _check_time(line.time, name)
+    check_finite(name, line, ResultError)
+    for index, finding in enumerate(line.findings):
+        _check_figures(finding, f"findings.{index}", name)
+    return line
+
+
+def _check_time(text: str, name: str) -> None:
+    try:
+        # Python 3.10 does not know the Z that other programs write for UTC.
+        datetime.fromisoformat(re.sub("Z$", "+00:00", text))
+    except ValueError:
+        raise ResultError(
+            f"{name!r} is damaged: time is {text!r}; one such as 2026-01-31T12:00:00+00:00 was"
+            " expected"
+        ) from None
+
+
+def _check_figures(finding: Finding, where: str, name: str) -> None:
+    """Check that accuracies are percent, and all else above 0; a floor under one may be below."""
+    figures: dict[str, float | None] = {"baseline": finding.baseline, "current": finding.current}
+    check = check_percent if finding.unit == PERCENT else check_positive
+    if finding.unit != PERCENT:
+        figures |= {"ratio": finding.ratio, "limit": finding.limit}
+        figures["ci95"] = min(finding.ci95) if finding.ci95 else None
+    for fact, value in figures.items():
+        if value is not None:
+            check(name, f"{where}.{fact}", value, ResultError)
+    check_positive(name, f"{where}.batch", finding.batch, ResultError)
+    check_positive(name, f"{where}.threads", finding.threads, ResultError)
+    if finding.ci95 is not None:
+        check_interval(name, f"{where}.ci95", finding.ci95, ResultError)
 
 
 def _ends_a_line(path: Path) -> bool:

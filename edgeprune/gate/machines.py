@@ -67,6 +67,10 @@ def differences(current: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
             ours, theirs = _name(current[name]), _name(baseline[name])
             if ours != theirs:
                 found.append(f"{name.replace('_', ' ')} {_text(ours)} and {_text(theirs)}")
+    there = _where_known(baseline)
+    for name, ours in _where_known(current).items():
+        if name in there and there[name] != ours:
+            found.append(f"{name.replace('_', ' ')} {ours} and {there[name]}")
     versions, others = _versions(current), _versions(baseline)
     for package in sorted({*versions, *others} - {OWN_PACKAGE}):
         if versions.get(package) != others.get(package):
@@ -79,10 +83,26 @@ def differences(current: dict[str, Any], baseline: dict[str, Any]) -> list[str]:
 def identity(environment: dict[str, Any]) -> dict[str, str | int | float | None]:
     """Return the facts of an environment by which machines are told apart."""
     found = {name: _name(environment.get(name)) for name in (*FACTS, *LATER_FACTS)}
+    found |= {"board": None, "gpu_clock": None, **_where_known(environment)}
     return {
         name: value if isinstance(value, str | int | float) else None
         for name, value in found.items()
     }
+
+
+def _where_known(environment: dict[str, Any]) -> dict[str, str]:
+    """Return the board, and whether its GPU's clock is locked, where that is known.
+
+    Earlier results, those of a host and those of a container may lack them.
+    """
+    board, gpu = environment.get("board"), environment.get("gpu")
+    locked = gpu.get("locked") if isinstance(gpu, dict) else None
+    found = {}
+    if isinstance(board, str):
+        found["board"] = board
+    if isinstance(locked, bool):
+        found["gpu_clock"] = "locked" if locked else "not locked"
+    return found
 
 
 def _name(fact: Any) -> Any:

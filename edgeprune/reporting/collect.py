@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeprune.errors import ArtifactError, ResultError
-from edgeprune.result_files import check_positive, read_bench, read_finite
+from edgeprune.result_files import check_accuracies, check_positive, read_bench, read_finite
 from edgeprune.schema import ArtifactRecord, BenchResult
 
 # As in edgeprune.artifact, which loads torch.
@@ -44,6 +44,12 @@ class Collected:
 
     artifacts: list[Artifact] = field(default_factory=list)
     benches: list[Bench] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that were read."""
+        records = [artifact.path / RECORD_FILE for artifact in self.artifacts]
+        return [*records, *(bench.path for bench in self.benches)]
 
 
 def collect(runs: Sequence[Path]) -> Collected:
@@ -146,4 +152,6 @@ def _read_record(path: Path) -> ArtifactRecord:
         ("pruned.macs", record.pruned.macs),
     ):
         check_positive(path, name, value, ArtifactError)
+    if record.dg is not None:
+        check_accuracies(path, record.dg, ArtifactError)
     return record

@@ -9,7 +9,7 @@ from edgeprune.layer_names import OTHER, by_kind, layer_names
 from edgeprune.reporting.collect import Artifact, Bench
 from edgeprune.reporting.document import LayerTime, ModelLayers
 from edgeprune.reporting.rows import match
-from edgeprune.reporting.wording import setting
+from edgeprune.reporting.wording import machine_name, setting
 from edgeprune.schema import EstimatedLayer, Measurement, PerLayer
 
 
@@ -50,7 +50,10 @@ class KindTable:
 def build_layers(artifacts: Sequence[Artifact], benches: Sequence[Bench]) -> list[ModelLayers]:
     """Return the layers of every measurement, and estimate, that tells them."""
     found = []
-    for bench in benches:
+    names = [machine_name(bench.result.environment) for bench in benches]
+    if len({*names} - {""}) < 2:
+        names = ["" for _ in benches]
+    for bench, machine in zip(benches, names, strict=True):
         for measurement in bench.result.measurements:
             layers = _layers(measurement)
             if layers:
@@ -58,7 +61,7 @@ def build_layers(artifacts: Sequence[Artifact], benches: Sequence[Bench]) -> lis
                 found.append(
                     ModelLayers(
                         label=artifact.label if artifact else measurement.model,
-                        setting=setting(measurement).removeprefix("estimated: "),
+                        setting=setting(measurement, machine).removeprefix("estimated: "),
                         estimated=measurement.estimated,
                         latency_p50_ms=measurement.latency_ms.p50,
                         layers=layers,

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgeprune.errors import OutputError, UsageError
-from edgeprune.files import check_parent_writable, write_text
+from edgeprune.errors import UsageError
+from edgeprune.files import check_apart, check_output_file, write_text
 from edgeprune.reporting import image_files
 from edgeprune.reporting.picture import Draw
 
 T = TypeVar("T")
 
 
-def check_output(output: Path, writers: Mapping[str, Any], hint: str | None = None) -> None:
+def check_output(
+    output: Path,
+    writers: Mapping[str, Any],
+    hint: str | None = None,
+    inputs: Iterable[Path] = (),
+) -> None:
     """Check extension and place of a report before any work.
 
     Raises:
         UsageError: if the extension is none of ``writers``, nor that of a picture.
-        OutputError: if ``output`` is a directory or cannot be written.
+        OutputError: if ``output`` is a directory or one of ``inputs``, or cannot be written.
     """
-    if output.is_dir():
-        raise OutputError(f"output {str(output)!r} is a directory; a file was expected")
+    check_output_file(output)
     accepted = (*writers, *image_files.FORMS)
     if output.suffix.lower() not in accepted:
         raise UsageError(
@@ -30,7 +34,7 @@ def check_output(output: Path, writers: Mapping[str, Any], hint: str | None = No
             f" accepted: {', '.join(accepted)}",
             hint=hint,
         )
-    check_parent_writable(output)
+    check_apart([output], inputs)
 
 
 def write_report(

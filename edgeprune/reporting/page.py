@@ -44,11 +44,12 @@ def html(data: ReportData) -> str:
     """
     panels, _ = build_panels(data.rows)
     measured = groups(data.rows)
+    settings = _settings(data)
     return render(
         "report.html.j2",
         data=data,
         groups=measured,
-        judged=list(zip(data.rows, _judged_in(data.rows, measured), strict=True)),
+        judged=list(zip(data.rows, _judged_in(data.rows, measured), settings, strict=True)),
         notes=data.notes,
         figures=[Figure(panel, picture(partial(draw, panel))) for panel in panels],
         not_drawn=_not_drawn(data.rows, panels),
@@ -61,7 +62,7 @@ def html(data: ReportData) -> str:
         layers=data.layers,
         kind_tables=kind_tables(data.layers),
         splits=_splits(data.models),
-        common=_common_setting(data.rows),
+        common=settings[0] if len({*settings}) == 1 else None,
         how=_how(data.rows),
         memory=any(wording.memory(row) for row in data.rows),
         energy=any(wording.energy(row) for row in data.rows),
@@ -95,10 +96,10 @@ def _not_drawn(rows: Sequence[ReportRow], panels: Sequence[Panel]) -> list[str]:
     return list(found.values())
 
 
-def _common_setting(rows: Sequence[ReportRow]) -> str | None:
-    """Return how all rows were measured, if all were measured alike."""
-    settings = {wording.setting(row) for row in rows}
-    return settings.pop() if len(settings) == 1 else None
+def _settings(data: ReportData) -> list[str]:
+    """Return how each row was measured, and where if not all were on one machine."""
+    places = wording.machines(data.rows, data.benches)
+    return [wording.setting(row, where) for row, where in zip(data.rows, places, strict=True)]
 
 
 def _how(rows: Sequence[ReportRow]) -> str:

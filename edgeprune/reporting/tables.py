@@ -14,6 +14,7 @@ from edgeprune.reporting.wording import (
     count,
     energy,
     interval,
+    machines,
     memory,
     milliseconds,
     points,
@@ -81,7 +82,8 @@ def choice_lines(data: ReportData) -> list[str]:
 
 def row_lines(data: ReportData) -> list[str]:
     """Return the table of all rows, without memory and energy where no row has them."""
-    rows = [cells_of(row) for row in data.rows]
+    places = machines(data.rows, data.benches)
+    rows = [cells_of(row, machine) for row, machine in zip(data.rows, places, strict=True)]
     shown = [
         index
         for index, name in enumerate(HEADER)
@@ -134,8 +136,8 @@ DEFINITIONS = (
 )
 
 
-def cells_of(row: ReportRow) -> list[str]:
-    """Return the cells of one row, in the order of ``HEADER``."""
+def cells_of(row: ReportRow, machine: str = "") -> list[str]:
+    """Return the cells of one row, in the order of ``HEADER``; ``machine`` joins the setting."""
     return [
         row.label,
         pruning(row),
@@ -149,7 +151,7 @@ def cells_of(row: ReportRow) -> list[str]:
         f"{row.source_val_accuracy:.1f}" if row.source_val_accuracy is not None else "",
         memory(row),
         energy(row),
-        setting(row),
+        setting(row, machine),
     ]
 
 

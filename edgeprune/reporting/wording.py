@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from edgeprune import figures
-from edgeprune.reporting.document import Choice, Interval, ReportModel, ReportRow
+from edgeprune.reporting.document import BenchFacts, Choice, Interval, ReportModel, ReportRow
 from edgeprune.schema import Measurement
 from edgeprune.selection import ORACLE
 
@@ -87,19 +88,39 @@ def energy(row: ReportRow) -> str:
     return figures.significant(row.energy_mj) if row.energy_mj is not None else ""
 
 
-def setting(row: ReportRow | Measurement) -> str:
-    """Say how a row was measured: ``onnxruntime on cpu, fp32, batch 1, 1 thread``."""
+def setting(row: ReportRow | Measurement, machine: str = "") -> str:
+    """Say how a row was measured: ``onnxruntime on cpu, fp32, batch 1, 1 thread``.
+
+    ``machine`` is named at the end, if it is not empty.
+    """
     if row.runtime is None:
         return "not measured"
     how = "estimated: " if row.estimated else ""
-    return f"{how}{row.runtime} on {row.device}, {row.precision}, {_batch(row)}, {_threads(row)}"
+    text = f"{how}{row.runtime} on {row.device}, {row.precision}, {_batch(row)}, {_threads(row)}"
+    return f"{text}, {machine}" if machine else text
 
 
-def differences(rows: Sequence[ReportRow]) -> list[str]:
+def machine_name(environment: dict[str, Any]) -> str:
+    """Name the machine of a bench result by its board, else its CPU; "" where neither is known."""
+    for fact in (environment.get("board"), environment.get("cpu")):
+        name = fact.get("name") if isinstance(fact, dict) else fact
+        if isinstance(name, str) and name:
+            return name
+    return ""
+
+
+def machines(rows: Sequence[ReportRow], benches: Sequence[BenchFacts]) -> list[str]:
+    """Name the machine of each row; "" if there is but one, or it is not known."""
+    names = {bench.path: machine_name(bench.environment) for bench in benches}
+    found = [names.get(row.bench or "", "") for row in rows]
+    return found if len({*found} - {""}) > 1 else ["" for _ in rows]
+
+
+def differences(rows: Sequence[ReportRow], benches: Sequence[BenchFacts] = ()) -> list[str]:
     """Say of each row only what sets its setting apart: ``cuda, batch 8``; "" if all are alike."""
     parts = [
-        (row.runtime, row.device, row.precision, _batch(row), _threads(row))
-        for row in rows
+        (row.runtime, row.device, row.precision, _batch(row), _threads(row), machine)
+        for row, machine in zip(rows, machines(rows, benches), strict=True)
         if row.runtime is not None
     ]
     differs = [len(set(values)) > 1 for values in zip(*parts, strict=True)]
@@ -107,7 +128,9 @@ def differences(rows: Sequence[ReportRow]) -> list[str]:
         return ["" for _ in rows]
     found = iter(parts)
     return [
-        ", ".join(str(part) for part, shown in zip(next(found), differs, strict=True) if shown)
+        ", ".join(
+            str(part) for part, shown in zip(next(found), differs, strict=True) if shown and part
+        )
         if row.runtime is not None
         else "not measured"
         for row in rows

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from edgeprune.environment import version_of
+from edgeprune.files import check_apart
 from edgeprune.progress import SILENT, Progress
 from edgeprune.reporting.budget import Budget, choose
 from edgeprune.reporting.collect import Collected, collect
@@ -58,16 +59,16 @@ def report(
 
     Raises:
         UsageError: if the extension is another one, or nothing was measured on ``device``.
-        OutputError: if ``output`` cannot be written.
+        OutputError: if ``output`` cannot be written, or is one of the files that are reported on.
         ResultError: if a run does not exist, holds nothing, or a bench result cannot be read; or
             if there is nothing to draw for a plot.
         ArtifactError: if the record of an artifact cannot be read.
         UnavailableError: if Jinja2 or matplotlib is missing for a page or a plot.
     """
     check_report_output(output)
-    data = build(
-        collect(runs), title=title or DEFAULT_TITLE, notes=notes, budgets=budgets, device=device
-    )
+    found = collect(runs)
+    check_apart([output], found.files)
+    data = build(found, title=title or DEFAULT_TITLE, notes=notes, budgets=budgets, device=device)
     progress.say(f"writing {output}")
     write_report(output, data, WRITERS, _drawings)
     return data

@@ -12,7 +12,8 @@ class Finding(Facts):
 
     ``baseline`` and ``current`` are figures in ``unit``. ``limit`` is the largest ``ratio`` that is
     accepted; for an accuracy, the lowest ``current``, null if that is not known. ``ci95`` is of the
-    ratio, or of the accuracy. ``note`` says what would settle an inconclusive finding.
+    ratio, or of the accuracy. ``note`` says what would settle an inconclusive finding, and
+    which file an accuracy is from where a model has several.
     """
 
     model: str

@@ -55,8 +55,9 @@ class FinetuneResult(Document):
 class EvalResult(Document):
     """What ``edgeprune eval`` reports.
 
-    ``seed`` is that of the last training, null where there was none; ``fingerprint`` is the
-    ``weights_sha256`` of the artifact, also where it was scored as an exported file.
+    ``model`` is the model's name, ``scored`` the artifact or file that was given, null in earlier
+    results. ``seed`` is that of the last training, null where there was none; ``fingerprint`` is
+    the ``weights_sha256`` of the artifact, also where it was scored as an exported file.
     """
 
     SCHEMA: ClassVar[str] = "edgeprune/eval@1"
@@ -68,3 +69,4 @@ class EvalResult(Document):
     versions: dict[str, str] = {}
     machine: MachineFacts | None = None
     fingerprint: str | None = None
+    scored: str | None = None

@@ -22,6 +22,9 @@ net (float[batch, 3, 8, 8] images) => (float[batch, 3, 1, 1] logits) {
 """
 
 
+SUSTAINED = ["{net}", "--scenario", "sustained", "--duration", "3"]
+
+
 @pytest.fixture
 def net(tmp_path: Path) -> str:
     onnx.save(onnx.parser.parse_model(NET), str(tmp_path / "net.onnx"))
@@ -58,6 +61,17 @@ def net(tmp_path: Path) -> str:
         (["{net}", "--estimate", "--images", "{tmp}"], 2, "--images is for measurements"),
         (["{net}", "--estimate", "--min-time", "7"], 2, "--min-time is for measurements"),
         (["{net}", "--estimate", "--precision-target", "none"], 2, "--precision-target is for"),
+        (["{net}", "--img-size", "99"], 2, "--img-size 99 is for dense timm models; it needs the"),
+        (["{net}", "--weights", "none"], 2, "--weights none is for dense timm models"),
+        (["{tmp}/empty", "--num-classes", "3"], 2, "--num-classes 3 is for dense timm models"),
+        (["{net}", "--pretrained"], 2, "--pretrained is for dense timm models"),
+        ([*SUSTAINED, "--min-time", "1"], 2, "--min-time 1.0 is not for --scenario sustained"),
+        ([*SUSTAINED, "--max-time", "9"], 2, "--max-time 9.0 is not for --scenario sustained"),
+        (
+            [*SUSTAINED, "--precision-target", "2%"],
+            2,
+            "--precision-target 2% is not for --scenario",
+        ),
         (["{net}", "--images", "{tmp}/empty"], 2, "holds no image"),
         (["{net}", "--runtime", "onnxruntime-tensorrt"], 2, "does not run on 'cpu'; accepted"),
         (["{net}", "--batch", "0"], 2, "batch 0 is not accepted; 1 and more"),
@@ -89,6 +103,34 @@ def test_bad_input_is_one_line(
     assert message in err
     assert err.startswith("error: ")
     assert len(err.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["{net}", "-o", "{net}"],
+        ["other.onnx", "--baseline", "{net}", "-o", "{net}"],
+        ["vit_tiny_patch16_224", "--weights", "{net}", "-o", "{net}"],
+        ["{tmp}/model.engine", "-o", "{tmp}/model.engine.json"],
+        ["{tmp}/half", "-o", "{tmp}/half/edgeprune.json"],
+    ],
+)
+def test_the_output_never_replaces_an_input(
+    net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    (tmp_path / "half").mkdir()
+    for name in ("model.engine.json", "half/edgeprune.json"):
+        (tmp_path / name).write_text("{}")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    filled = [word.format(net=net, tmp=tmp_path) for word in arguments]
+    assert main(["bench", *filled]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == (
+        "",
+        f"error: output {filled[-1]!r} is an input of the same command;" + " name another file\n",
+    )
+    assert {path: path.read_bytes() for path in files} == before
 
 
 def test_a_table_of_two_precisions_names_them_row_by_row(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -126,7 +127,22 @@ def test_github_is_told_on_stderr(
         (["same.json", "--min-accuracy", "nan"], 2, "min-accuracy nan"),
         (["same.json", "--min-accuracy", "50"], 2, "accuracy of 'half' is not known"),
         (["same.json", "--min-accuracy", "50", "--eval", "base.json"], 2, "edgeprune/eval@1"),
+        (["same.json", "--eval", "base.json"], 2, "--eval 'base.json' is for a limit on accuracy"),
         (["same.json", "--max-time", "inf"], 2, "max-time inf"),
+        (
+            ["same.json", "--min-time", "1"],
+            2,
+            "--min-time 1.0 is for measuring anew; it needs --ag",
+        ),
+        (["same.json", "--img-size", "96"], 2, "--img-size 96 is for measuring anew"),
+        (["same.json", "--num-classes", "3"], 2, "--num-classes 3 is for measuring anew"),
+        (["same.json", "--weights", "w"], 2, "--weights w is for measuring anew"),
+        (["same.json", "--no-pretrained"], 2, "--no-pretrained is for measuring anew"),
+        (
+            ["same.json", "--commit", "abc"],
+            2,
+            "--commit abc is for the history; it needs --history",
+        ),
         (["same.json", "--junit", "."], 2, "is a directory; a file was expected"),
         (["cuda.json", "--against", "x.onnx"], 2, "x.onnx' does not exist"),
         (["board.json", "--against", "half.onnx"], 3, "no such device here"),
@@ -147,6 +163,81 @@ def test_bad_usage_is_one_line(
 
 
 @pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        ("/dev/full", "output '/dev/full' is a device or a pipe; a file was expected"),
+        (".", "output '.' is a directory; a file was expected"),
+        ("old.json", "'old.json, line 1' is not valid JSON"),
+        ("old.json/h.jsonl", "old.json' is not a directory"),
+        ("bad.jsonl", "'bad.jsonl, line 1' has schema None"),
+    ],
+)
+def test_a_history_that_cannot_be_added_to_is_refused_before_any_work(
+    history: str,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgeprune.gate.check", None)
+    (tmp_path / "bad.jsonl").write_text("{}\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    outputs = ["--junit", "j.xml", "--markdown", "m.md", "--history", history]
+    fails(capsys, ["same.json", "--baseline", "base.json", *outputs], 2, message)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_history_that_fails_late_leaves_no_other_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("edgeprune.gate.history._add", full)
+    before = sorted(tmp_path.iterdir())
+    outputs = ["--junit", "j.xml", "--markdown", "m.md", "--history", "h.jsonl"]
+    message = "no space left on the disk while writing 'h.jsonl'"
+    fails(capsys, ["slow.json", "--baseline", "base.json", *outputs], 2, message)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_history_may_be_empty_or_lie_in_a_new_directory(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    for name in ("empty.jsonl", "new/h.jsonl"):
+        assert main(["check", "same.json", "--baseline", "base.json", "--history", name]) == 0
+        assert len((tmp_path / name).read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (["--junit", "same.json"], "'same.json' is an input of the same command"),
+        (["--markdown", "./base.json"], "'base.json' is an input of the same command"),
+        (["--history", "same.json"], "'same.json' is an input of the same command"),
+        (["--history", "scores.json"], "'scores.json' is an input of the same command"),
+        (["--junit", "new", "--markdown", "new"], "'new' is named for two outputs"),
+        (["--junit", "new", "--history", "./new"], "'new' is named for two outputs"),
+    ],
+)
+def test_an_output_never_replaces_an_input_or_another_output(
+    outputs: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scores.json").write_text("{}")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    inputs = [
+        "same.json",
+        "--baseline",
+        "base.json",
+        "--eval",
+        "scores.json",
+        "--min-accuracy",
+        "5",
+    ]
+    fails(capsys, [*inputs, *outputs], 2, message)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"latency_ms__p50": float("nan")}, "latency_ms.p50 is nan; a finite number"),
@@ -154,7 +245,11 @@ def test_bad_usage_is_one_line(
         ({"latency_ms__p50": -5.0}, "latency_ms.p50 is -5.0; it must be above 0"),
         ({"latency_ms__mean": 0.0}, "latency_ms.mean is 0.0; it must be above 0"),
         ({"latency_ms__ci95": [-1.0, 5.0]}, "latency_ms.ci95 is -1.0; it must be above 0"),
-        ({"latency_ms__p50": 5.5}, "the median of its calls is"),
+        ({"latency_ms__ci95": [5.1, 4.9]}, "latency_ms.ci95 is 5.1 to 4.9; its lower end"),
+        ({"latency_ms__p50": 5.02}, "the median of its calls is"),
+        ({"latency_ms__p50": 5.5}, "it must not be below p50, 5.5"),
+        ({"latency_ms__min": 5.03}, "it must not be below min, 5.03"),
+        ({"latency_ms__p95": None, "latency_ms__p99": 5.0}, "p99 is 5.0; it must not be below p90"),
         ({"memory_mb__weights": -80.0}, "memory_mb.weights is -80.0"),
         ({"batch": 0}, "batch is 0; it must be above 0"),
         ({"samples": -1}, "samples is -1"),

@@ -42,6 +42,7 @@ def test_finetune_then_eval_agree(
     assert scored["schema"] == "edgeprune/eval@1"
     assert scored["dg"] == result["dg"]
     assert scored["fingerprint"] == result["fingerprint"]
+    assert scored["scored"] == str(out)
     assert (scored["seed"], set(scored["machine"])) == (3, {"cpu", "cores"})
     assert "note" not in captured.err
     kept = ["--against", str(out), "-o", str(tmp_path / "p.safetensors")]

@@ -70,6 +70,9 @@ def test_a_report_does_not_need_torch(tmp_path: Path, monkeypatch: pytest.Monkey
         (["empty", "-o", "r.html"], "holds neither an artifact nor a bench.json"),
         (["runs", "-o", "r.docx"], "accepted: .html, .md, .csv, .json"),
         (["runs", "-o", "runs"], "is a directory"),
+        (["runs/bench.json", "-o", "runs/bench.json"], "is an input of the same command"),
+        (["runs", "-o", "runs/bench.json"], "'runs/bench.json' is an input of the same command"),
+        (["runs", "-o", "runs/dense/edgeprune.json"], "is an input of the same command"),
         (["broken.json", "-o", "r.html"], "not valid JSON"),
         (["runs"], "missing option"),
     ],
@@ -85,7 +88,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     runs.demo_runs(tmp_path / "runs")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.json").write_text("{", encoding="utf-8")
-    before = sorted(tmp_path.rglob("*"))
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
     assert main(["report", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -93,7 +96,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert message in captured.err
     assert len([line for line in captured.err.splitlines() if line.startswith("error")]) == 1
     assert "Traceback" not in captured.err
-    assert sorted(tmp_path.rglob("*")) == before
+    after = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    assert after == before
 
 
 def test_a_sweep_is_reported_by_its_directory(

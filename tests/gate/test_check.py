@@ -19,7 +19,7 @@ import edgeprune
 from edgeprune.benchmarking.raw import MAX_CALLS, pack, unpack
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.workers import RecordedWorker
-from edgeprune.errors import EdgepruneError, ResultError, UsageError
+from edgeprune.errors import ArtifactError, EdgepruneError, ResultError, UsageError
 from edgeprune.gate import Limits, check, pairs, speed
 from edgeprune.gate.machines import differences, identity
 from edgeprune.gate.outputs import github_annotations, junit, markdown
@@ -218,6 +218,131 @@ def test_accuracy_from_eval(tmp_path: Path) -> None:
     (tmp_path / "e.json").write_text(scored.to_json())
     result = check(path, limits=limits, evals=[tmp_path / "e.json"])
     assert of(result) == [("half", "accuracy", "failed")]
+
+
+def write_eval(path: Path, accuracy: float, **changes: Any) -> Path:
+    facts = {"model": "half", "dg": report_runs.dg(accuracy)}
+    path.write_text(EvalResult(**{**facts, **changes}).to_json())
+    return path
+
+
+@pytest.fixture
+def scored(tmp_path: Path):
+    """Write results of bench and eval; return how to check them."""
+
+    def run(rows: list[Any], evals: list[Path], **limits: Any) -> CheckResult:
+        path = runs.write(tmp_path / "b.json", runs.bench(*rows))
+        return check(path, limits=Limits.parse(**(limits or {"min_accuracy": 50})), evals=evals)
+
+    return run
+
+
+def test_every_eval_of_a_model_is_judged_in_any_order(tmp_path: Path, scored: Any) -> None:
+    good, bad = write_eval(tmp_path / "good.json", 60.0), write_eval(tmp_path / "bad.json", 40.0)
+    row = runs.measurement("half")
+    for evals in ([good, bad], [bad, good]):
+        result = scored([row], evals)
+        assert not result.passed
+        found = {finding.current: (finding.verdict, finding.note) for finding in result.findings}
+        assert {value: verdict for value, (verdict, _) in found.items()} == {
+            60.0: "passed",
+            40.0: "failed",
+        }
+        assert found[40.0][1] == f"on microsoft by {str(bad)!r}"
+    (alone,) = scored([row], [good]).findings
+    assert alone.note is None
+
+
+def test_drops_are_judged_where_both_were_scored_alike(tmp_path: Path) -> None:
+    rows = [runs.measurement("dense"), runs.measurement("half")]
+    path = runs.write(tmp_path / "b.json", runs.bench(*rows, compare=(("half", "dense"),)))
+    evals = [
+        write_eval(tmp_path / f"{model}-{target}.json", value, model=model, dg=dg)
+        for model, target, value in (
+            ("dense", "google", 80.0),
+            ("dense", "microsoft", 60.0),
+            ("half", "microsoft", 58.0),
+            ("half", "google", 70.0),
+            ("half", "apple", 70.0),
+        )
+        for dg in [report_runs.dg(value, target=target)]
+    ]
+    for given in (evals, evals[::-1]):
+        result = check(path, limits=Limits.parse(max_accuracy_drop=3), evals=given)
+        found = sorted(
+            (row.baseline or 0.0, row.current or 0.0, row.verdict) for row in result.findings
+        )
+        assert found == [(0.0, 0.0, "inconclusive"), (60.0, 58.0, "passed"), (80.0, 70.0, "failed")]
+
+
+def test_an_eval_of_other_weights_is_refused(tmp_path: Path, scored: Any) -> None:
+    found = write_eval(tmp_path / "e.json", 60.0, fingerprint="aa")
+    with pytest.raises(ResultError) as caught:
+        scored([runs.measurement("half", fingerprint="bb")], [found])
+    message = str(caught.value)
+    assert "e.json' is not of the weights that" in message
+    assert "b.json' measured as 'half': fingerprint aa and bb" in message
+    # Where one of the two is not known, the name decides.
+    for row in (runs.measurement("half"), runs.measurement("half", fingerprint="aa")):
+        assert scored([row], [found]).passed
+
+
+def test_weights_tell_the_model_where_the_name_does_not(tmp_path: Path, scored: Any) -> None:
+    found = write_eval(tmp_path / "e.json", 60.0, model="vit_tiny", fingerprint="aa")
+    half, small = (
+        runs.measurement(name, precision=precision, fingerprint="aa", file=str(tmp_path / name))
+        for name, precision in (("half.onnx", "fp32"), ("half.int8.onnx", "int8"))
+    )
+    other = runs.measurement("vit_tiny")
+    result = scored([half, other], [found])
+    assert [(row.model, row.verdict) for row in result.findings] == [
+        ("half.onnx", "passed"),
+        ("vit_tiny", "inconclusive"),
+    ]
+    with pytest.raises(UsageError, match=r"may be of any of half.onnx \(fp32\), half.int8.onnx"):
+        scored([half, small], [found])
+    Path(small.file).touch()
+    named = write_eval(
+        tmp_path / "e.json", 40.0, model="vit_tiny", fingerprint="aa", scored=small.file
+    )
+    result = scored([half, small], [named])
+    assert [row.verdict for row in result.findings] == ["inconclusive", "failed"]
+
+
+def test_an_eval_that_is_not_judged_is_refused(tmp_path: Path, scored: Any) -> None:
+    half = write_eval(tmp_path / "half.json", 60.0)
+    other = write_eval(tmp_path / "other.json", 60.0, model="other")
+    rows = [runs.measurement("half")]
+    with pytest.raises(
+        UsageError, match=r"other.json' is of 'other', which was not measured; m.*: half"
+    ):
+        scored(rows, [half, other])
+    with pytest.raises(
+        UsageError, match=r"--eval .*half.json' is for a limit on accuracy; it needs"
+    ):
+        scored(rows, [half], max_size_growth="5%")
+
+
+@pytest.mark.parametrize("accuracy", [-0.1, 100.1, 5000.0])
+def test_an_accuracy_that_is_no_percentage_is_refused(
+    tmp_path: Path, scored: Any, accuracy: float
+) -> None:
+    dg = report_runs.dg(60.0)
+    domain = dg.domains["apple"].model_copy(update={"accuracy": accuracy})
+    rows = [runs.measurement("half", artifact=str(tmp_path / "half"))]
+    for where, change in (
+        ("target_accuracy", {"target_accuracy": accuracy}),
+        ("domains.apple.accuracy", {"domains": {**dg.domains, "apple": domain}}),
+    ):
+        wrong = dg.model_copy(update=change)
+        message = f"is damaged: dg.{where} is {accuracy}; it must be from 0 to 100"
+        with pytest.raises(ResultError, match=message):
+            scored(rows, [write_eval(tmp_path / "e.json", 60.0, dg=wrong)])
+    report_runs.write_artifact(
+        tmp_path / "half", report_runs.record().model_copy(update={"dg": wrong})
+    )
+    with pytest.raises(ArtifactError, match=f"is damaged: dg.domains.apple.accuracy is {accuracy}"):
+        scored(rows, [])
 
 
 @pytest.fixture
@@ -420,3 +545,20 @@ def test_gpu_and_power_mode_are_part_of_a_machine() -> None:
     # A result from before they were recorded is not refused for it.
     assert differences(here, runs.ENVIRONMENT) == []
     assert identity(here)["gpu"] == "A"
+
+
+def test_board_and_locked_clock_are_part_of_a_machine(stored: Any) -> None:
+    board = {"board": "Orin Nano", "gpu": {"name": "gpu", "locked": True}}
+    here = {**runs.ENVIRONMENT, **board}
+    free = {**here, "gpu": {"name": "gpu", "locked": False}}
+    assert differences(here, {**here, "board": "Orin NX"}) == ["board Orin Nano and Orin NX"]
+    assert differences(here, free) == ["gpu clock locked and not locked"]
+    # What a result does not tell is not held against it.
+    unknown = {"board": None, "gpu": {"name": "gpu", "locked": None}}
+    for other in (runs.ENVIRONMENT, {**here, **unknown}, {**here, "gpu": {"name": "gpu"}}):
+        assert differences(here, other) == differences(other, here) == []
+    assert (identity(here)["board"], identity(free)["gpu_clock"]) == ("Orin Nano", "not locked")
+    assert (identity(runs.ENVIRONMENT)["board"], identity(here)["gpu_clock"]) == (None, "locked")
+    row = runs.measurement("a")
+    with pytest.raises(ResultError, match="different machines: board Orin Nano and Orin NX"):
+        stored(runs.bench(row, **board), runs.bench(row, **board | {"board": "Orin NX"}))

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from pathlib import Path
 
 import gate_runs as runs
 import pytest
 
 from edgeprune.cli import main
-from edgeprune.errors import ResultError
+from edgeprune.errors import OutputError, ResultError
 from edgeprune.gate.history import append, read
 from edgeprune.reporting.history.series import build_panels
 from edgeprune.schema import CheckResult
@@ -66,6 +68,15 @@ def test_machines_never_share_a_line(folder: Path) -> None:
     ]
 
 
+def test_a_line_from_before_a_fact_was_known_is_of_the_same_machine(folder: Path) -> None:
+    check("base.json", "a" * 40)
+    line = read(folder / "history.jsonl")[0]
+    assert line.machine["board"] is None
+    machine = {name: fact for name, fact in line.machine.items() if name != "board"}
+    (panel,) = build_panels([line.model_copy(update={"machine": machine}), line])
+    assert [len(series.points) for series in panel.series] == [2]
+
+
 def test_a_line_that_was_cut_off_does_not_swallow_the_next(folder: Path) -> None:
     path = folder / "history.jsonl"
     path.write_text('{"schema": "edgeprune/his')
@@ -74,6 +85,24 @@ def test_a_line_that_was_cut_off_does_not_swallow_the_next(folder: Path) -> None
     assert len(path.read_text().splitlines()) == 2
     with pytest.raises(ResultError, match=r"line 1' is not valid JSON"):
         read(path)
+
+
+def test_a_full_disk_takes_back_the_line_that_it_cut_off(folder: Path) -> None:
+    result = CheckResult(passed=True, strict=False, interleaved=None, findings=[])
+    path = folder / "h.jsonl"
+    append(path, result, "c")
+    before = path.read_bytes()
+    # Room for ten more bytes; what would be more is refused as on a full disk.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="no space left on the disk while writing"):
+            append(path, result, "d")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -90,6 +119,55 @@ def test_what_is_no_history_is_refused(folder: Path, text: str, message: str) ->
     with pytest.raises(ResultError) as error:
         read(folder / "bad.jsonl")
     assert message in str(error.value)
+
+
+def altered(line: str, where: str, value: str) -> str:
+    """Put a value, as JSON writes it, in the place of a fact of a line or of its first finding."""
+    facts = json.loads(line)
+    group = facts if where in facts else facts["findings"][0]
+    group[where] = "?"
+    return json.dumps(facts).replace('"?"', value)
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        ("current", "1e999", "findings.0.current is inf; a finite number was expected"),
+        ("current", "-5.0", "findings.0.current is -5.0; it must be above 0"),
+        ("baseline", "0", "findings.0.baseline is 0.0; it must be above 0"),
+        ("ratio", "-1.0", "findings.0.ratio is -1.0"),
+        ("ci95", "[-1.0, 1.0]", "findings.0.ci95 is -1.0"),
+        ("ci95", "[1.2, 1.0]", "findings.0.ci95 is 1.2 to 1.0; its lower end"),
+        ("batch", "0", "findings.0.batch is 0"),
+        ("time", '"yesterday"', "time is 'yesterday'; one such as 2026-01-31T12:00:00+00:00"),
+        ("time", '""', "time is ''"),
+    ],
+)
+def test_a_line_that_no_check_wrote_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], where: str, value: str, message: str
+) -> None:
+    check("base.json", "a" * 40)
+    path = folder / "history.jsonl"
+    good = path.read_text()
+    path.write_text(good + altered(good, where, value) + "\n")
+    capsys.readouterr()
+    assert main(["report", "history.jsonl", "-o", "plot.csv"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "history.jsonl, line 2' is damaged" in error
+    assert not Path("plot.csv").exists()
+
+
+def test_times_and_accuracies_as_others_write_them_are_read(folder: Path) -> None:
+    check("base.json", "a" * 40)
+    path = folder / "history.jsonl"
+    facts = json.loads(path.read_text())
+    facts["time"] = "2026-01-31T12:00:00Z"
+    # Nothing was right, and the limit lay below 0.
+    accuracy = {"unit": "%", "current": 0.0, "limit": -3.0, "ratio": None, "ci95": None}
+    facts["findings"][0] |= accuracy
+    path.write_text(json.dumps(facts))
+    assert read(path)[0].findings[0].current == 0.0
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ from edgeprune.reporting import report
 from edgeprune.reporting.collect import collect
 from edgeprune.reporting.page import html
 from edgeprune.reporting.tables import markdown
+from edgeprune.reporting.wording import differences
 from edgeprune.reporting.write import build
-from edgeprune.schema import Memory, SplitFacts
+from edgeprune.schema import Measurement, Memory, SplitFacts
 from edgeprune.training.evaluation import dg_result
 
 
@@ -104,6 +105,47 @@ def test_memory_and_energy_stand_beside_what_has_them(tmp_path: Path) -> None:
     data = of(runs.write_bench(tmp_path / "none.json", runs.bench(bare, [])))
     for text in (markdown(data), html(data)):
         assert not re.search("peak memory|energy (per|\\()", text, re.IGNORECASE)
+
+
+def on_machine(path: Path, name: str, *rows: Measurement, **environment: str) -> Path:
+    result = runs.bench(list(rows), [])
+    known = {**result.environment, "cpu": name, **environment}
+    return runs.write_bench(path, result.model_copy(update={"environment": known}))
+
+
+def test_rows_of_several_machines_name_them(tmp_path: Path) -> None:
+    times = runs.per_layer((1.0, 2.0))
+    here = on_machine(
+        tmp_path / "a.json", "A | CPU", runs.measurement("half", 9.0, per_layer=times)
+    )
+    there = on_machine(
+        tmp_path / "b.json",
+        "ARM",
+        runs.measurement("half", 30.0, per_layer=times),
+        board="Jetson Orin Nano",
+    )
+    data = of(here, there)
+    lines = [line for line in markdown(data).splitlines() if line.startswith("| half")]
+    how = "onnxruntime on cpu, fp32, batch 1, 1 thread"
+    assert lines[0].endswith(f"| {how}, A \\| CPU |")
+    assert lines[1].endswith(f"| {how}, Jetson Orin Nano |")
+    # What layers take is not set side by side either.
+    assert f"Measured: {how}, Jetson Orin Nano." in markdown(data).splitlines()
+    page = html(data)
+    assert f">{how}, A | CPU</td>" in page
+    assert f">{how}, Jetson Orin Nano</td>" in page
+    assert "All rows:" not in page
+    assert differences(data.rows, data.benches) == ["A | CPU", "Jetson Orin Nano"]
+
+
+def test_a_machine_that_all_rows_share_is_not_named_in_each(tmp_path: Path) -> None:
+    files = [
+        on_machine(tmp_path / f"{name}.json", "CPU A", runs.measurement(name, 9.0)) for name in "ab"
+    ]
+    data = of(*files)
+    assert "CPU A" not in markdown(data)
+    assert "All rows: onnxruntime on cpu, fp32, batch 1, 1 thread." in html(data)
+    assert differences(data.rows, data.benches) == ["", ""]
 
 
 def test_hostile_text_is_text(tmp_path: Path) -> None:

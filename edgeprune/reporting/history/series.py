@@ -100,7 +100,8 @@ def short(line: HistoryLine) -> str:
 
 
 def _key(line: HistoryLine) -> str:
-    return repr(sorted(line.machine.items()))
+    # A fact that is not known is one that earlier lines lack.
+    return repr(sorted(item for item in line.machine.items() if item[1] is not None))
 
 
 def _point(index: int, line: HistoryLine, finding: Finding, value: float) -> Point:

@@ -46,7 +46,7 @@ def report_history(source: Path, output: Path, *, title: str | None = None) -> H
         ResultError: if the history is missing, damaged, or has no latencies.
         UnavailableError: if Jinja2 or matplotlib is missing for a plot.
     """
-    check_output(output, WRITERS)
+    check_output(output, WRITERS, inputs=[source])
     data = _build(read(source), title or DEFAULT_TITLE)
     if not build_panels(data.lines):
         raise ResultError(f"history {str(source)!r} has no latencies")

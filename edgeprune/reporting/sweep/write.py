@@ -81,7 +81,7 @@ def report_sweep(
         ResultError: if the store cannot be read, or no trial is planned in it.
         UnavailableError: if Jinja2 or matplotlib is missing for a page or a plot.
     """
-    check_output(output, WRITERS)
+    check_output(output, WRITERS, inputs=[store])
     results = read_store(store)
     if not is_under_way(store.parent):
         results.rows = [_interrupted(row) for row in results.rows]
