@@ -129,6 +129,14 @@ def test_bad_profile_names_file_and_key(tmp_path: Path, old: str, new: str, mess
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["[" * 3000 + "]" * 3000, "9" * 5000], ids=["deep", "digits"])
+def test_a_value_that_no_parser_takes_is_no_toml(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(f'name = "board"\ntitle = "Board"\nkind = "cpu"\ncpu_cores = {value}\n')
+    with pytest.raises(UsageError, match=r"board\.toml' is not valid TOML: "):
+        read_profile(path)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "key", "near"),
     [
