@@ -32,6 +32,10 @@ def _without_control_characters(text: str) -> str:
 # Profiles are given from hand to hand, and their text is shown on a terminal.
 Line = Annotated[str, AfterValidator(_without_control_characters)]
 
+# What is no profile but may be named as a device.
+DEVICES = ("cpu", "cuda")
+# Those that stand for any machine, or any with a GPU.
+ANY_CPU, ANY_GPU = "generic-cpu", "generic-cuda"
 # How far a computed peak may be from cores x 2 x clock: figures are rounded.
 PEAK_TOLERANCE = 0.05
 # Below and beyond what any device has, with room for those of the next ten years: such a figure is
@@ -223,6 +227,25 @@ def load_profile(name: str) -> DeviceProfile:
     if name.endswith(".toml"):
         return read_profile(Path(name))
     return read_profile(profiles_directory() / f"{one_of(name, 'device', profile_names())}.toml")
+
+
+def profile_of(device: str) -> DeviceProfile | None:
+    """Return the profile of a device that is named to measure on, None for ``cpu`` and ``cuda``.
+
+    Raises:
+        UsageError: if there is no such device, or the profile file cannot be used.
+    """
+    if device in DEVICES:
+        return None
+    if not device.endswith(".toml"):
+        one_of(device, "device", [*DEVICES, *profile_names()])
+    return load_profile(device)
+
+
+def device_name(device: str) -> str:
+    """Return what results call a device: its profile's name, not the path of a file."""
+    profile = profile_of(device)
+    return profile.name if profile is not None else device
 
 
 def list_profiles() -> list[DeviceProfile]:

@@ -10,14 +10,16 @@ import pytest
 
 from edgeprune.devices import (
     DeviceProfile,
+    device_name,
     list_profiles,
     load_profile,
     profile_names,
+    profile_of,
     profiles_directory,
     read_profile,
 )
 from edgeprune.errors import UsageError
-from edgeprune.machine import detect
+from edgeprune.machine import detect, is_device, parse_gpus, recognise
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "devices.md"
 
@@ -311,6 +313,68 @@ def test_this_machine(tmp_path: Path) -> None:
     assert (machine.profile, machine.kind, machine.board) == ("generic-cpu", "cpu", None)
     assert machine.memory_gb > 0
     assert machine.cores >= 1
+
+
+def own_profile(folder: Path, kind: str, rest: str) -> DeviceProfile:
+    path = folder / "my-board.toml"
+    path.write_text(f'name = "my-board"\ntitle = "My board"\nkind = "{kind}"\n{rest}')
+    return read_profile(path)
+
+
+CPU = '\n[[source]]\ntext = "devices detect"\nverified = true\nof = ["cpu"]\n'
+
+
+@pytest.mark.parametrize(
+    ("rest", "fits"),
+    [(f'cpu = "Some  CPU 9"\n{CPU}', True), (f'cpu = "Some CPU 99"\n{CPU}', False), ("", False)],
+)
+def test_a_profile_of_a_cpu_is_of_the_one_that_it_names(
+    tmp_path: Path, rest: str, fits: bool
+) -> None:
+    machine = recognise(tmp_path, cpu="Some CPU 9", cores=4, gpus=[])
+    assert is_device(machine, own_profile(tmp_path, "cpu", rest)) is fits
+    assert is_device(machine, load_profile("generic-cpu"))
+    assert not is_device(machine, load_profile("amd-epyc-1-core"))
+    assert not is_device(machine, load_profile("generic-cuda"))
+
+
+@pytest.mark.parametrize(
+    ("match", "fits"),
+    [
+        ('compatible = ["p3767-0005-super"]', True),
+        # The machine is more than that: its own profile names the longer part.
+        ('compatible = ["p3767-0005"]', False),
+        ('compatible = ["p9999-0000"]', False),
+        ('model = ["Carrier Of Someone"]', False),
+    ],
+)
+def test_a_board_is_that_of_a_profile_of_ones_own(tmp_path: Path, match: str, fits: bool) -> None:
+    parts = ["nvidia,p3768-0000+p3767-0005-super", "nvidia,p3767-0005", "nvidia,tegra234"]
+    machine = detect(fake_machine(tmp_path / "root", ORIN_NANO + " Super", parts, 7_800_000, R36))
+    own = own_profile(tmp_path, "jetson", f"[match]\n{match}\n")
+    assert is_device(machine, own) is fits
+    assert is_device(machine, load_profile("jetson-orin-nano-super"))
+    assert is_device(machine, load_profile("generic-cuda"))
+    assert not is_device(machine, load_profile("jetson-orin-nano"))
+
+
+@pytest.mark.parametrize(("gpu", "fits"), [("RTX 9999", True), ("RTX 999", False)])
+def test_a_gpu_is_that_of_a_profile_of_ones_own(tmp_path: Path, gpu: str, fits: bool) -> None:
+    gpus = parse_gpus("NVIDIA GeForce RTX 9999, 24564, 570.86, 12.0")
+    machine = recognise(tmp_path, cpu="Some CPU 9", cores=4, gpus=gpus)
+    own = own_profile(tmp_path, "cuda", f'[match]\ngpu = ["{gpu}"]\n')
+    assert is_device(machine, own) is fits
+
+
+def test_a_device_to_measure_on_has_a_profile_by_name_or_by_file(tmp_path: Path) -> None:
+    own = own_profile(tmp_path, "cpu", "")
+    path = str(tmp_path / "my-board.toml")
+    assert (profile_of("cpu"), profile_of("cuda"), profile_of(path)) == (None, None, own)
+    assert [device_name(device) for device in ("cpu", "l4-24gb", path)] == [
+        *("cpu", "l4-24gb", "my-board")
+    ]
+    with pytest.raises(UsageError, match="unknown device 'my-board'; accepted: cpu, cuda, a100"):
+        profile_of("my-board")
 
 
 def _cells(profile: DeviceProfile) -> list[str]:

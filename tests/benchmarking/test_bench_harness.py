@@ -7,11 +7,11 @@ import pytest
 from onnx_files import write_mlp
 
 from edgeprune.benchmarking import Candidate, bench
-from edgeprune.benchmarking.harness import check_settings
+from edgeprune.benchmarking.harness import check_settings, resolve_device
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.workers import Peaks, RecordedWorker, Transfers
-from edgeprune.environment import available_cores
-from edgeprune.errors import ModelError, UsageError
+from edgeprune.environment import available_cores, cpu_name
+from edgeprune.errors import ModelError, UnavailableError, UsageError
 from edgeprune.schema import BenchResult, parse_document
 
 MS = 1_000_000
@@ -183,6 +183,40 @@ def test_numbers_out_of_range_are_refused() -> None:
     for batches, threads in [((0,), 1), ((), 1), ((1,), 0)]:
         with pytest.raises(UsageError):
             check_settings(batches, threads)
+
+
+def test_a_profile_of_another_cpu_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    (root / "proc/cpuinfo").write_text("model name\t: Some CPU 9\n")
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        'name = "mine"\ntitle = "Mine"\nkind = "cpu"\ncpu = "Some CPU 9"\n'
+        '[[source]]\ntext = "detect"\nverified = true\nof = ["cpu"]\n'
+    )
+    for device in ("cpu", "generic-cpu", str(own)):
+        assert resolve_device(device, root) == "cpu"
+    with pytest.raises(UnavailableError) as caught:
+        resolve_device("amd-epyc-1-core", root)
+    assert str(caught.value) == (
+        "no such device here: 'amd-epyc-1-core' (AMD EPYC with AVX-512, 2 virtual cores)"
+        " was asked for, this is Some CPU 9"
+    )
+    own.write_text('name = "mine"\ntitle = "Mine"\nkind = "cuda"\n')
+    with pytest.raises(UnavailableError, match="'mine' was asked for, this is "):
+        resolve_device(str(own), root)
+
+
+def test_results_name_the_profile_of_a_file_and_not_its_path(
+    files: tuple[str, str], tmp_path: Path
+) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        f'name = "mine"\ntitle = "Mine"\nkind = "cpu"\ncpu = "{cpu_name()}"\n'
+        '[[source]]\ntext = "detect"\nverified = true\nof = ["cpu"]\n'
+    )
+    (row,) = bench([files[0]], device=str(own), threads=1, start=play).measurements
+    assert row.device == "mine"
 
 
 def test_real_processes_with_onnxruntime(tmp_path: Path) -> None:

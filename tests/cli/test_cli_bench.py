@@ -38,6 +38,9 @@ def net(tmp_path: Path) -> str:
         (["{net}", "--runtime", "onyx"], 2, "accepted: onnxruntime, onnxruntime-tensorrt, "),
         (["{net}", "--device", "gpu"], 2, "unknown device 'gpu'; accepted: cpu, cuda, "),
         (["{net}", "--device", "jetson-orin-nano"], 3, "no such device here"),
+        (["{net}", "--device", "amd-epyc-1-core"], 3, "no such device here: 'amd-epyc-1-core'"),
+        (["{net}", "--device", "{tmp}/absent.toml"], 2, "absent.toml' cannot be read"),
+        (["{net}", "--device", "{tmp}/b.toml", "--host", "h"], 2, "b.toml' cannot be read"),
         (
             ["{net}", "--precision", "int4"],
             2,
