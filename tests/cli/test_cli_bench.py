@@ -110,6 +110,33 @@ def test_a_table_of_two_precisions_names_them_row_by_row(
     assert capsys.readouterr().out.startswith("onnxruntime, cpu, fp32, 1 thread")
 
 
+QUICK = ["--min-time", "0.05", "--precision-target", "none", "--threads", "1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["v1[bold].onnx"], "v1[bold]"),
+        (["two\nlines.onnx"], "two lines"),
+        # Models of one name are told apart by their paths.
+        (["m[/x].onnx", "n/x].onnx"], "m[/x].onnx"),
+    ],
+    ids=["tag", "newline", "closing tag"],
+)
+def test_brackets_in_a_name_are_no_markup(
+    net: str, tmp_path: Path, names: list[str], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / name for name in names]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(Path(net).read_bytes())
+    assert main(["bench", *map(str, paths), *QUICK]) == 0
+    out, err = capsys.readouterr()
+    # Long names are folded.
+    assert "".join(shown.split()) in "".join(out.split())
+    assert all(line.startswith("warning: ") for line in err.splitlines())
+
+
 def test_json_goes_to_stdout_and_to_the_file(
     net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
