@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from edgeprune.benchmarking.workers import ProfilingWorker
     from edgeprune.model import DenseOptions
 
+# So many threads are accepted for a core, and so many where there are few cores.
+THREADS_PER_CORE = 4
+LEAST_THREAD_LIMIT = 64
 # Of ONNX files; what is no file is measured in the first.
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -117,7 +120,9 @@ def bench(
         raise UsageError(f"--baseline is not for --scenario {scenario}: models do not take turns")
     target = resolve_device(device, root)
     threads = check_settings(batches, threads)
+    check_threads(threads, available_cores(), "this machine")
     rule = StopRule.of(min_time_s, max_time_s, precision_target)
+    options.check_period(rule.max_time_s)
     wanted = gather(candidates, baseline, dense)
     pictures = _images(images) if images is not None else []
     chosen = choice.choose(runtime, device)
@@ -261,6 +266,21 @@ def check_settings(batches: Sequence[int] | None, threads: int | None) -> int:
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads} is not accepted; 1 and more are")
     return threads if threads is not None else available_cores()
+
+
+def check_threads(threads: int, cores: int, where: str) -> None:
+    """Check that a number of threads suits the cores of a machine.
+
+    Far more of them spin against each other until nothing else gets done.
+
+    Raises:
+        UsageError: naming the number and the most that is accepted.
+    """
+    most = max(LEAST_THREAD_LIMIT, THREADS_PER_CORE * cores)
+    if threads > most:
+        raise UsageError(
+            f"threads {threads} is not accepted; 1 to {most} are, with the {cores} cores of {where}"
+        )
 
 
 def resolve_device(device: str, root: Path = Path("/")) -> str:

@@ -7,7 +7,7 @@ import pytest
 from onnx_files import write_mlp
 
 from edgeprune.benchmarking import Candidate, bench
-from edgeprune.benchmarking.harness import check_settings, resolve_device
+from edgeprune.benchmarking.harness import check_settings, check_threads, resolve_device
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.workers import Peaks, RecordedWorker, Transfers
 from edgeprune.environment import available_cores, cpu_name
@@ -139,9 +139,10 @@ def test_warnings_are_honest(files: tuple[str, str]) -> None:
     def run(**options: object) -> list[str]:
         return bench([files[0]], threads=1, min_time_s=0.1, start=noisy, **options).warnings
 
-    result = bench([files[0]], threads=10_000, min_time_s=0.1, start=noisy)
+    many = 4 * available_cores()
+    result = bench([files[0]], threads=many, min_time_s=0.1, start=noisy)
     told = result.environment["warnings"]
-    assert any(line.startswith("10000 threads share ") for line in told)
+    assert any(line.startswith(f"{many} threads share ") for line in told)
     assert result.warnings[: len(told)] == told
     found = " | ".join(run(precision_target=None))
     assert "had not settled" in found
@@ -183,6 +184,19 @@ def test_numbers_out_of_range_are_refused() -> None:
     for batches, threads in [((0,), 1), ((), 1), ((1,), 0)]:
         with pytest.raises(UsageError):
             check_settings(batches, threads)
+
+
+def test_many_more_threads_than_cores_are_refused(files: tuple[str, str]) -> None:
+    check_threads(64, 2, "this machine")
+    check_threads(512, 128, "this machine")
+    for threads, cores, most in [(65, 2, 64), (513, 128, 512)]:
+        with pytest.raises(UsageError) as caught:
+            check_threads(threads, cores, "b")
+        assert str(caught.value) == (
+            f"threads {threads} is not accepted; 1 to {most} are, with the {cores} cores of b"
+        )
+    with pytest.raises(UsageError, match="threads 1000000 is not accepted"):
+        bench([files[0]], threads=1_000_000, start=play)
 
 
 def test_a_profile_of_another_cpu_is_refused(tmp_path: Path) -> None:

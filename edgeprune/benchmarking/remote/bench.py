@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.benchmarking.candidates import Candidate
-from edgeprune.benchmarking.harness import gather
+from edgeprune.benchmarking.harness import check_threads, gather
 from edgeprune.benchmarking.remote.document import make_document
 from edgeprune.benchmarking.remote.facts import FarFacts, environment_of, machine_of, read_facts
 from edgeprune.benchmarking.remote.login import Login
@@ -71,6 +71,7 @@ def bench_remote(
         check_machine(settings, machine, login)
         check_runtime(settings, facts, login)
         threads = settings.threads or facts.available_cores
+        check_threads(threads, facts.available_cores, login.host)
         result = _measure(session, tasks, settings, facts, threads)
     environment = environment_of(
         facts, machine, host=login.host, threads=threads, packages=settings.packages
