@@ -62,6 +62,7 @@ def compare(drawn: list[Case], measured: Mapping[str, float]) -> dict[str, Any]:
             name="onnxruntime-cpu",
             runtime="onnxruntime",
             kind="cpu",
+            cpu_profile=PROFILE,
             precisions=("fp32",),
             threads=1,
             source=f"{len(seen)} latencies measured on one core of an x86 server",

@@ -88,7 +88,7 @@ def write(calibration: Calibration) -> Path:
     path = FOLDER / f"{calibration.name}.toml"
     lines = ["# Written by benchmarks: see benchmarks/roofline_fit.py. Do not edit."]
     tables = []
-    for key, value in calibration.model_dump().items():
+    for key, value in calibration.model_dump(exclude_none=True).items():
         if isinstance(value, dict):
             tables += ["", f"[{key}]", *(f"{k} = {_toml(v)}" for k, v in value.items())]
         else:

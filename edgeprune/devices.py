@@ -6,11 +6,12 @@ where it comes from and whether a page was found that states it (``verified``).
 
 from __future__ import annotations
 
+import reprlib
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from edgeprune.errors import UsageError, nearest, one_of
 from edgeprune.packages import shipped_directory
@@ -21,15 +22,51 @@ Amount = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[int, Field(ge=1, strict=True)]
 
+
+def _without_control_characters(text: str) -> str:
+    if not text.replace("\n", " ").replace("\t", " ").isprintable():
+        raise ValueError("control characters are not accepted")
+    return text
+
+
+# Profiles are given from hand to hand, and their text is shown on a terminal.
+Line = Annotated[str, AfterValidator(_without_control_characters)]
+
+# What is no profile but may be named as a device.
+DEVICES = ("cpu", "cuda")
+# Those that stand for any machine, or any with a GPU.
+ANY_CPU, ANY_GPU = "generic-cpu", "generic-cuda"
 # How far a computed peak may be from cores x 2 x clock: figures are rounded.
 PEAK_TOLERANCE = 0.05
-# More than any device has, by far: such a figure is in another unit.
-LARGEST = {
-    "gpu_clock_mhz": 10_000,
-    "cpu_clock_mhz": 10_000,
-    "memory_gb": 10_000,
-    "bandwidth_gbs": 100_000,
+# Below and beyond what any device has, with room for those of the next ten years: such a figure is
+# in another unit.
+RANGES: dict[str, tuple[float, float]] = {
+    "gpu_sms": (1, 2_000),
+    "cuda_cores": (8, 500_000),
+    "tensor_cores": (0, 20_000),
+    "dla_cores": (0, 64),
+    "gpu_clock_mhz": (50, 10_000),
+    "fp32_tflops": (0.0001, 5_000),
+    "fp16_dense_tflops": (0.0001, 100_000),
+    "int8_dense_tops": (0.0001, 200_000),
+    "advertised_sparse_tops": (0.0001, 1_000_000),
+    "memory_gb": (0.1, 10_000),
+    "bandwidth_gbs": (0.1, 100_000),
+    "cpu_cores": (1, 8_192),
+    "cpu_clock_mhz": (50, 10_000),
+    "power_modes_w": (0.1, 20_000),
+    "latency_budget_ms": (0.001, 3_600_000),
+    "sm": (1.0, 40.0),
 }
+# A rate is not below the other one, and at most so many times it: of those here 32, 4 and 3.3.
+RATIOS = (
+    ("fp16_dense_tflops", "fp32_tflops", 256),
+    ("int8_dense_tops", "fp16_dense_tflops", 16),
+    ("advertised_sparse_tops", "int8_dense_tops", 64),
+)
+# Values in messages: enough of them to be found again.
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = 100
 # What the patterns below accept, for a person.
 PATTERNS = {
     "name": "lower-case letters, digits and dashes are",
@@ -46,15 +83,15 @@ class Match(Facts):
         gpu: parts of the name that the NVIDIA driver gives.
     """
 
-    compatible: tuple[str, ...] = ()
-    model: tuple[str, ...] = ()
-    gpu: tuple[str, ...] = ()
+    compatible: tuple[Line, ...] = ()
+    model: tuple[Line, ...] = ()
+    gpu: tuple[Line, ...] = ()
 
 
 class Source(Facts):
     """Where the figures named in ``of`` come from; ``verified`` if a page states them."""
 
-    text: str = Field(min_length=1)
+    text: Line = Field(min_length=1)
     verified: bool
     of: tuple[str, ...] = Field(min_length=1)
 
@@ -70,11 +107,11 @@ class DeviceProfile(Facts):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    title: str = Field(min_length=1)
+    title: Line = Field(min_length=1)
     kind: Literal["cpu", "cuda", "jetson"]
-    notes: str | None = None
+    notes: Line | None = None
 
-    architecture: str | None = None
+    architecture: Line | None = None
     sm: str | None = Field(default=None, pattern=r"^\d+\.\d$")
     gpu_sms: Positive | None = None
     cuda_cores: Positive | None = None
@@ -84,18 +121,18 @@ class DeviceProfile(Facts):
     fp32_tflops: Amount | None = None
     fp16_dense_tflops: Amount | None = None
     int8_dense_tops: Amount | None = None
-    advertised: str | None = None
+    advertised: Line | None = None
     advertised_sparse_tops: Amount | None = None
     memory_gb: Amount | None = None
     bandwidth_gbs: Amount | None = None
-    cpu: str | None = None
+    cpu: Line | None = None
     cpu_cores: Positive | None = None
     cpu_clock_mhz: Amount | None = None
     power_modes_w: tuple[Amount, ...] | None = Field(default=None, min_length=1)
-    power_modes: tuple[str, ...] | None = Field(default=None, min_length=1)
-    jetpack: str | None = None
-    cuda: str | None = None
-    tensorrt: str | None = None
+    power_modes: tuple[Line, ...] | None = Field(default=None, min_length=1)
+    jetpack: Line | None = None
+    cuda: Line | None = None
+    tensorrt: Line | None = None
     latency_budget_ms: Amount | None = None
 
     match: Match = Match()
@@ -107,20 +144,10 @@ class DeviceProfile(Facts):
 
     @model_validator(mode="after")
     def _plausible(self) -> DeviceProfile:
-        for key, most in LARGEST.items():
-            value = getattr(self, key)
-            if value is not None and value > most:
-                raise ValueError(f"{key}: {value:g} is more than any device has; its unit is wrong")
-        _not_below("fp16_dense_tflops", self.fp16_dense_tflops, "fp32_tflops", self.fp32_tflops)
-        _not_below(
-            "int8_dense_tops", self.int8_dense_tops, "fp16_dense_tflops", self.fp16_dense_tflops
-        )
-        _not_below(
-            "advertised_sparse_tops",
-            self.advertised_sparse_tops,
-            "int8_dense_tops",
-            self.int8_dense_tops,
-        )
+        for key, value in self.figures().items():
+            _in_range(key, value)
+        for key, other, most in RATIOS:
+            _in_ratio(key, getattr(self, key), other, getattr(self, other), most)
         if self.cuda_cores and self.gpu_sms and self.cuda_cores % self.gpu_sms:
             raise ValueError(
                 f"cuda_cores: {self.cuda_cores} cannot be shared evenly by {self.gpu_sms} SMs"
@@ -202,6 +229,25 @@ def load_profile(name: str) -> DeviceProfile:
     return read_profile(profiles_directory() / f"{one_of(name, 'device', profile_names())}.toml")
 
 
+def profile_of(device: str) -> DeviceProfile | None:
+    """Return the profile of a device that is named to measure on, None for ``cpu`` and ``cuda``.
+
+    Raises:
+        UsageError: if there is no such device, or the profile file cannot be used.
+    """
+    if device in DEVICES:
+        return None
+    if not device.endswith(".toml"):
+        one_of(device, "device", [*DEVICES, *profile_names()])
+    return load_profile(device)
+
+
+def device_name(device: str) -> str:
+    """Return what results call a device: its profile's name, not the path of a file."""
+    profile = profile_of(device)
+    return profile.name if profile is not None else device
+
+
 def list_profiles() -> list[DeviceProfile]:
     """Load every profile that comes with edgeprune."""
     return [load_profile(name) for name in profile_names()]
@@ -231,9 +277,33 @@ def profiles_directory() -> Path:
     return shipped_directory("profiles")
 
 
-def _not_below(key: str, value: float | None, other: str, floor: float | None) -> None:
-    if value is not None and floor is not None and value < floor:
-        raise ValueError(f"{key}: {value:g} is below {other}, {floor:g}")
+def _in_range(key: str, value: Any) -> None:
+    """Raise ValueError for a figure, or one of several, that no device has."""
+    if key not in RANGES:
+        return
+    low, high = RANGES[key]
+    for number in value if isinstance(value, tuple) else [value]:
+        figure = float(number) if isinstance(number, str) else number
+        if not low <= figure <= high:
+            # A whole number may be too large for a float.
+            shown = f"{figure:g}" if isinstance(figure, float) else SHORT.repr(figure)
+            raise ValueError(
+                f"{key}: {shown} is {'less' if figure < low else 'more'} than any device has;"
+                f" {low:g} to {high:.10g} are accepted"
+            )
+
+
+def _in_ratio(key: str, value: float | None, other: str, base: float | None, most: int) -> None:
+    """Raise ValueError for a rate that is below another one, or very far above it."""
+    if value is None or base is None:
+        return
+    if value < base:
+        raise ValueError(f"{key}: {value:g} is below {other}, {base:g}")
+    if value > most * base:
+        raise ValueError(
+            f"{key}: {value:g} is more than {most} times {other}, {base:g}; {base:g} to"
+            f" {most * base:g} are accepted"
+        )
 
 
 def _first_problem(error: ValidationError) -> tuple[str, str | None]:
@@ -248,6 +318,6 @@ def _first_problem(error: ValidationError) -> tuple[str, str | None]:
     if first["type"] == "missing":
         return f"key {key!r} is missing", None
     if first["type"] == "string_pattern_mismatch":
-        return f"{key}: {first['input']!r} is not accepted; {PATTERNS[key]}", None
+        return f"{key}: {SHORT.repr(first['input'])} is not accepted; {PATTERNS[key]}", None
     message = first["msg"].removeprefix("Value error, ")
-    return (f"{key}: {message} (found {first['input']!r})" if key else message), None
+    return (f"{key}: {message} (found {SHORT.repr(first['input'])})" if key else message), None

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import psutil
 
-from edgeprune.devices import DeviceProfile, list_profiles
+from edgeprune.devices import ANY_CPU, ANY_GPU, DeviceProfile, list_profiles, load_profile
 from edgeprune.environment import available_cores, cpu_name
 from edgeprune.schema import Document, Facts
 
@@ -107,7 +107,7 @@ def recognise(root: Path, *, cpu: str, cores: int, gpus: Sequence[Gpu]) -> Machi
     if profile is not None and profile.notes:
         notes.append(profile.notes)
     return Machine(
-        profile=profile.name if profile else "generic-cpu" if kind == "cpu" else "generic-cuda",
+        profile=profile.name if profile else ANY_CPU if kind == "cpu" else ANY_GPU,
         kind=kind,
         name=name,
         cpu=cpu,
@@ -117,6 +117,32 @@ def recognise(root: Path, *, cpu: str, cores: int, gpus: Sequence[Gpu]) -> Machi
         board=board,
         notes=tuple(notes),
     )
+
+
+def is_device(machine: Machine, profile: DeviceProfile) -> bool:
+    """Tell whether a machine is the device of a profile, which may be a file of one's own.
+
+    Every machine is ``generic-cpu``, every one with a GPU ``generic-cuda``. Any other profile of a
+    CPU has to name it as the machine's system does.
+    """
+    if profile == load_profile(ANY_CPU):
+        return True
+    if profile == load_profile(ANY_GPU):
+        return machine.kind != "cpu"
+    if profile.kind == "cpu":
+        return profile.cpu is not None and profile.cpu.split() == machine.cpu.split()
+    # It comes first: a file of one's own may name the same part as a profile that is shipped.
+    profiles = [profile, *(other for other in list_profiles() if other.name != profile.name)]
+    if machine.board is not None:
+        return _of_board(machine.board, machine.memory_gb, profiles) is profile
+    return bool(machine.gpus) and _of_gpu(machine.gpus[0].name, profiles) is profile
+
+
+def called(profile: DeviceProfile) -> str:
+    """Return what a message calls the device of a profile: a CPU by what it has to be, too."""
+    if profile.kind != "cpu":
+        return repr(profile.name)
+    return f"{profile.name!r} ({profile.cpu or 'a CPU that it does not name'})"
 
 
 def query_gpus() -> list[Gpu]:

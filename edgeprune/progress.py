@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
+from edgeprune.one_line import one_line
+
 T = TypeVar("T")
 # A function gives a description that changes while the loop runs, such as the current loss.
 Description = str | Callable[[], str]
@@ -64,7 +66,7 @@ class TerminalProgress:
         from rich.progress import Progress as RichProgress
 
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("left"),
@@ -83,11 +85,11 @@ class TerminalProgress:
 
     def say(self, message: str) -> None:
         """Write one line to stderr."""
-        print(message, file=sys.stderr, flush=True)
+        print(one_line(message), file=sys.stderr, flush=True)
 
 
 def _text(description: Description) -> str:
-    return description if isinstance(description, str) else description()
+    return one_line(description if isinstance(description, str) else description())
 
 
 SILENT = SilentProgress()

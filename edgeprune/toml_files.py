@@ -28,5 +28,8 @@ def parse_toml(text: str, what: str) -> dict[str, Any]:
     """Parse TOML, on Python 3.10 too; ``what`` names it in messages. Raises UsageError."""
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise UsageError(f"{what} is not valid TOML: it is nested too deeply") from None
+    # The parser's own error is one; a number of more digits than Python reads is a plain one.
+    except ValueError as error:
         raise UsageError(f"{what} is not valid TOML: {error}") from None

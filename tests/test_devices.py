@@ -10,14 +10,16 @@ import pytest
 
 from edgeprune.devices import (
     DeviceProfile,
+    device_name,
     list_profiles,
     load_profile,
     profile_names,
+    profile_of,
     profiles_directory,
     read_profile,
 )
 from edgeprune.errors import UsageError
-from edgeprune.machine import detect
+from edgeprune.machine import detect, is_device, parse_gpus, recognise
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "devices.md"
 
@@ -99,6 +101,32 @@ def test_unknown_name_is_answered_with_the_nearest() -> None:
         ("gpu_clock_mhz = 1020", "gpu_clock_mhz = 1020e6", "gpu_clock_mhz: 1.02e+09 is more than"),
         ("bandwidth_gbs = 102.0", "bandwidth_gbs = 102e6", "bandwidth_gbs: 1.02e+08 is more than"),
         ("memory_gb = 8", "memory_gb = 8e9", "memory_gb: 8e+09 is more than any device has"),
+        (
+            "bandwidth_gbs = 102.0",
+            "bandwidth_gbs = 1e-300",
+            "bandwidth_gbs: 1e-300 is less than any device has; 0.1 to 100000 are accepted",
+        ),
+        ("cpu_cores = 6", "cpu_cores = 100000000", "cpu_cores: 100000000 is more than any device"),
+        ("cpu_cores = 6", f"cpu_cores = 1{'0' * 400}", "cpu_cores: 1000"),
+        ("memory_gb = 8", f"memory_gb = 8{'0' * 400}", "memory_gb: "),
+        ("tensor_cores = 32", "tensor_cores = 99999999", "tensor_cores: 99999999 is more than any"),
+        ('sm = "8.7"', 'sm = "99.9"', "sm: 99.9 is more than any device has; 1 to 40 are accepted"),
+        ('sm = "8.7"', 'sm = "0.0"', "sm: 0 is less than any device has; 1 to 40 are accepted"),
+        (
+            "fp16_dense_tflops = 16.7",
+            "fp16_dense_tflops = 5000000",
+            "fp16_dense_tflops: 5e+06 is more than any device has; 0.0001 to 100000 are accepted",
+        ),
+        (
+            "fp16_dense_tflops = 16.7",
+            "fp16_dense_tflops = 90000",
+            "fp16_dense_tflops: 90000 is more than 256 times fp32_tflops, 2.09; 2.09 to 535.04 are",
+        ),
+        ("power_modes_w = [7, 15, 25]", "power_modes_w = [1e9, 15]", "power_modes_w: 1e+09 is"),
+        ("power_modes_w = [7, 15, 25]", "power_modes_w = [7, 0.00001]", "power_modes_w: 1e-05 is"),
+        ("cpu_clock_mhz = 1700", "cpu_clock_mhz = 1e-305", "cpu_clock_mhz: 1e-305 is less than"),
+        ('cpu = "6x', 'cpu = "\\u001b[31m6x', "cpu: control characters are not accepted (found "),
+        ('model = ["', 'model = ["\\u0007', "match.model.0: control characters are not accepted"),
         ("gpu_sms = 8", "gpu_sms = 7", "cuda_cores: 1024 cannot be shared evenly by 7 SMs"),
         ("latency_budget_ms = 33.3", "latency_budget_ms = 0", "latency_budget_ms"),
         ("int8_dense_tops = 33.4", "int8_dense_tops = 3.34", "int8_dense_tops: 3.34 is below fp16"),
@@ -127,6 +155,14 @@ def test_bad_profile_names_file_and_key(tmp_path: Path, old: str, new: str, mess
         read_profile(path)
     assert str(path) in str(caught.value)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["[" * 3000 + "]" * 3000, "9" * 5000], ids=["deep", "digits"])
+def test_a_value_that_no_parser_takes_is_no_toml(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text(f'name = "board"\ntitle = "Board"\nkind = "cpu"\ncpu_cores = {value}\n')
+    with pytest.raises(UsageError, match=r"board\.toml' is not valid TOML: "):
+        read_profile(path)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +313,68 @@ def test_this_machine(tmp_path: Path) -> None:
     assert (machine.profile, machine.kind, machine.board) == ("generic-cpu", "cpu", None)
     assert machine.memory_gb > 0
     assert machine.cores >= 1
+
+
+def own_profile(folder: Path, kind: str, rest: str) -> DeviceProfile:
+    path = folder / "my-board.toml"
+    path.write_text(f'name = "my-board"\ntitle = "My board"\nkind = "{kind}"\n{rest}')
+    return read_profile(path)
+
+
+CPU = '\n[[source]]\ntext = "devices detect"\nverified = true\nof = ["cpu"]\n'
+
+
+@pytest.mark.parametrize(
+    ("rest", "fits"),
+    [(f'cpu = "Some  CPU 9"\n{CPU}', True), (f'cpu = "Some CPU 99"\n{CPU}', False), ("", False)],
+)
+def test_a_profile_of_a_cpu_is_of_the_one_that_it_names(
+    tmp_path: Path, rest: str, fits: bool
+) -> None:
+    machine = recognise(tmp_path, cpu="Some CPU 9", cores=4, gpus=[])
+    assert is_device(machine, own_profile(tmp_path, "cpu", rest)) is fits
+    assert is_device(machine, load_profile("generic-cpu"))
+    assert not is_device(machine, load_profile("amd-epyc-1-core"))
+    assert not is_device(machine, load_profile("generic-cuda"))
+
+
+@pytest.mark.parametrize(
+    ("match", "fits"),
+    [
+        ('compatible = ["p3767-0005-super"]', True),
+        # The machine is more than that: its own profile names the longer part.
+        ('compatible = ["p3767-0005"]', False),
+        ('compatible = ["p9999-0000"]', False),
+        ('model = ["Carrier Of Someone"]', False),
+    ],
+)
+def test_a_board_is_that_of_a_profile_of_ones_own(tmp_path: Path, match: str, fits: bool) -> None:
+    parts = ["nvidia,p3768-0000+p3767-0005-super", "nvidia,p3767-0005", "nvidia,tegra234"]
+    machine = detect(fake_machine(tmp_path / "root", ORIN_NANO + " Super", parts, 7_800_000, R36))
+    own = own_profile(tmp_path, "jetson", f"[match]\n{match}\n")
+    assert is_device(machine, own) is fits
+    assert is_device(machine, load_profile("jetson-orin-nano-super"))
+    assert is_device(machine, load_profile("generic-cuda"))
+    assert not is_device(machine, load_profile("jetson-orin-nano"))
+
+
+@pytest.mark.parametrize(("gpu", "fits"), [("RTX 9999", True), ("RTX 999", False)])
+def test_a_gpu_is_that_of_a_profile_of_ones_own(tmp_path: Path, gpu: str, fits: bool) -> None:
+    gpus = parse_gpus("NVIDIA GeForce RTX 9999, 24564, 570.86, 12.0")
+    machine = recognise(tmp_path, cpu="Some CPU 9", cores=4, gpus=gpus)
+    own = own_profile(tmp_path, "cuda", f'[match]\ngpu = ["{gpu}"]\n')
+    assert is_device(machine, own) is fits
+
+
+def test_a_device_to_measure_on_has_a_profile_by_name_or_by_file(tmp_path: Path) -> None:
+    own = own_profile(tmp_path, "cpu", "")
+    path = str(tmp_path / "my-board.toml")
+    assert (profile_of("cpu"), profile_of("cuda"), profile_of(path)) == (None, None, own)
+    assert [device_name(device) for device in ("cpu", "l4-24gb", path)] == [
+        *("cpu", "l4-24gb", "my-board")
+    ]
+    with pytest.raises(UsageError, match="unknown device 'my-board'; accepted: cpu, cuda, a100"):
+        profile_of("my-board")
 
 
 def _cells(profile: DeviceProfile) -> list[str]:

@@ -326,11 +326,18 @@ def onnx_call(
 
     name, generator = wanted["name"], numpy.random.default_rng(seed)
     images: Any
-    if wanted["dtype"] == "uint8":
-        images = generator.integers(0, 256, wanted["shape"], dtype=numpy.uint8)
-    else:
-        images = generator.standard_normal(wanted["shape"], dtype=numpy.float32)
-        images = images.astype(wanted["dtype"])
+    try:
+        if wanted["dtype"] == "uint8":
+            images = generator.integers(0, 256, wanted["shape"], dtype=numpy.uint8)
+        else:
+            images = generator.standard_normal(wanted["shape"], dtype=numpy.float32)
+            images = images.astype(wanted["dtype"])
+    except (MemoryError, OverflowError, ValueError) as error:
+        raise AgentError(
+            "UsageError",
+            f"batch {wanted['shape'][0]} is not accepted: there is no memory for images of shape"
+            f" {wanted['shape']} there",
+        ) from error
     if device == "cpu":
         return lambda: session.run(None, {name: images})
     binding = session.io_binding()

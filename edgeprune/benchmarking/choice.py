@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from edgeprune.benchmarking.runtimes import check, get
-from edgeprune.devices import load_profile, profile_names
+from edgeprune.devices import profile_of
 from edgeprune.engines.builders import trtexec
 from edgeprune.errors import UnavailableError
 from edgeprune.probes import Probe, run_probes
@@ -36,8 +36,9 @@ def takes_engines(runtime: str | None, device: str) -> bool:
 
 
 def is_board(device: str) -> bool:
-    """Tell whether a device is the profile of a Jetson."""
-    return device in profile_names() and load_profile(device).kind == "jetson"
+    """Tell whether a device is the profile of a Jetson. Raises UsageError if there is none."""
+    profile = profile_of(device)
+    return profile is not None and profile.kind == "jetson"
 
 
 def choose(

@@ -20,9 +20,10 @@ from edgeprune.benchmarking.runtimes.base import ExportedFor
 from edgeprune.benchmarking.scenarios.base import Options, Outcome
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
 from edgeprune.benchmarking.workers import SubprocessWorker, WorkerFactory
+from edgeprune.devices import device_name, profile_of
 from edgeprune.environment import available_cores
 from edgeprune.errors import UnavailableError, UsageError, one_of
-from edgeprune.machine import find_board
+from edgeprune.machine import called, detect, find_board, is_device
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import BenchResult, PreprocessingTimes
 
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from edgeprune.benchmarking.workers import ProfilingWorker
     from edgeprune.model import DenseOptions
 
-DEVICES = ("cpu", "cuda")
+# So many threads are accepted for a core, and so many where there are few cores.
+THREADS_PER_CORE = 4
+LEAST_THREAD_LIMIT = 64
 # Of ONNX files; what is no file is measured in the first.
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -71,7 +74,7 @@ def bench(
             first), ``torch`` or ``torch-compile``; for engines ``tensorrt`` or ``trtexec``. None
             means ``onnxruntime``, and for the profile of a Jetson the one of the last two that
             works here.
-        device: ``cpu``, ``cuda``, or the name of a device profile that is this machine.
+        device: ``cpu``, ``cuda``, or a device profile that is this machine, by name or by file.
         precision: which all models have to be in; None takes a file as it is, and all else in
             ``fp32``.
         batches: batch sizes, each measured on its own; None means 1, and in the scenario
@@ -117,7 +120,9 @@ def bench(
         raise UsageError(f"--baseline is not for --scenario {scenario}: models do not take turns")
     target = resolve_device(device, root)
     threads = check_settings(batches, threads)
+    check_threads(threads, available_cores(), "this machine")
     rule = StopRule.of(min_time_s, max_time_s, precision_target)
+    options.check_period(rule.max_time_s)
     wanted = gather(candidates, baseline, dense)
     pictures = _images(images) if images is not None else []
     chosen = choice.choose(runtime, device)
@@ -145,7 +150,7 @@ def bench(
         setup = Setup(
             sources=ready,
             runtime=chosen.runtime,
-            device=device,
+            device=device_name(device),
             target=target,
             threads=threads,
             seed=seed,
@@ -263,8 +268,23 @@ def check_settings(batches: Sequence[int] | None, threads: int | None) -> int:
     return threads if threads is not None else available_cores()
 
 
+def check_threads(threads: int, cores: int, where: str) -> None:
+    """Check that a number of threads suits the cores of a machine.
+
+    Far more of them spin against each other until nothing else gets done.
+
+    Raises:
+        UsageError: naming the number and the most that is accepted.
+    """
+    most = max(LEAST_THREAD_LIMIT, THREADS_PER_CORE * cores)
+    if threads > most:
+        raise UsageError(
+            f"threads {threads} is not accepted; 1 to {most} are, with the {cores} cores of {where}"
+        )
+
+
 def resolve_device(device: str, root: Path = Path("/")) -> str:
-    """Return ``cpu`` or ``cuda`` for a device name, which may be a profile's.
+    """Return ``cpu`` or ``cuda`` for a device name, or a profile's name or file.
 
     Args:
         device: its name.
@@ -274,18 +294,18 @@ def resolve_device(device: str, root: Path = Path("/")) -> str:
         UsageError: if there is no such device or profile.
         UnavailableError: if the profile is not this machine's.
     """
-    if device in DEVICES:
+    profile = profile_of(device)
+    if profile is None:
         return device
-    from edgeprune.devices import load_profile, profile_names
-    from edgeprune.machine import detect
-
-    one_of(device, "device", dict.fromkeys([*DEVICES, *profile_names()]))
-    if load_profile(device).kind == "cpu":
-        return "cpu"
     here = detect(root)
-    if here.profile == device or (device == "generic-cuda" and here.kind != "cpu"):
-        return "cuda"
-    raise UnavailableError(f"no such device here: {device!r} was asked for, this is {here.name}")
+    if not is_device(here, profile):
+        on_cpu = profile.kind == "cpu"
+        raise UnavailableError(
+            f"no such device here: {called(profile)} was asked for, this is"
+            f" {here.cpu if on_cpu else here.name}",
+            hint="--device cpu measures on the CPU of this machine" if on_cpu else None,
+        )
+    return "cpu" if profile.kind == "cpu" else "cuda"
 
 
 def _candidate(entry: Candidate | str | Path, dense: DenseOptions | None) -> Candidate:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
+import math
 import os
 import signal
 import sys
@@ -73,19 +74,21 @@ def paced_calls(
     """Call every ``period_s``, the first time after one; return nanoseconds and dropped requests.
 
     A request that comes while the one before still runs is dropped, as a camera's frame would be.
-    There is one call at least.
+    There is one call at least, however short the period is.
     """
     samples, dropped = [], 0
     start = clock()
-    for request in range(1, max(1, round(seconds / period_s)) + 1):
-        wait_ns = start + int(request * period_s * 1e9) - clock()
-        if wait_ns < 0:
-            dropped += 1
-            continue
-        sleep(wait_ns / 1e9)
+    last = max(1, round(seconds / period_s))
+    request = 1
+    while request <= last:
+        sleep(max(0, start + int(request * period_s * 1e9) - clock()) / 1e9)
         began = clock()
         call()
-        samples.append(clock() - began)
+        end = clock()
+        samples.append(end - began)
+        following = max(request + 1, math.ceil((end - start) / (period_s * 1e9)))
+        dropped += min(following, last + 1) - request - 1
+        request = following
     return samples, dropped
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.one_line import one_line
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -164,7 +165,7 @@ def _failed(message: str, hint: str | None, code: int) -> int:
         traceback.print_exc()
     if not _talks():
         return code
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {one_line(' '.join(message.split()))}", file=sys.stderr)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        print(f"hint: {one_line(hint)}", file=sys.stderr)
     return code

@@ -11,7 +11,7 @@ import typer
 from edgeprune.cli import app, options
 from edgeprune.cli.bench_lines import draw_lines
 from edgeprune.cli.estimate_table import draw_estimates
-from edgeprune.cli.render import quiet_stdout, show, warn
+from edgeprune.cli.render import plain, quiet_stdout, show, warn
 from edgeprune.errors import UsageError
 from edgeprune.figures import count, significant
 
@@ -321,7 +321,7 @@ def _table(console: Console, result: BenchResult) -> None:
     mixed = len({row.precision for row in result.measurements}) > 1
     shared = [first.runtime, first.device, *([] if mixed else [first.precision]), threads]
     table = Table(
-        title=", ".join(shared),
+        title=plain(", ".join(shared), "table.title"),
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -338,8 +338,8 @@ def _table(console: Console, result: BenchResult) -> None:
     compared = {(row.model, row.batch): row for row in result.comparisons}
     for row in result.measurements:
         name, *cells = _cells(row, compared.get((row.model, row.batch)))
-        precision = [row.precision] if mixed else []
-        table.add_row(name, *precision, *cells, *([_energy(row)] if energy else []))
+        precision = [plain(row.precision)] if mixed else []
+        table.add_row(plain(name), *precision, *cells, *([_energy(row)] if energy else []))
     console.print(table)
     draw_lines(console, result)
 

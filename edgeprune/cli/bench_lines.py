@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from edgeprune.cli.render import plain
 from edgeprune.figures import significant
 from edgeprune.layer_names import by_kind
 
@@ -25,7 +26,7 @@ ENDINGS = {
 def draw_lines(console: Console, result: BenchResult) -> None:
     """Write what the table has no room for, a line each."""
     for line in bench_lines(result):
-        console.print(line, highlight=False, markup=False)
+        console.print(plain(line))
 
 
 def bench_lines(result: BenchResult) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeprune.cli import app, options
-from edgeprune.cli.render import quiet_stdout, show
+from edgeprune.cli.render import plain, quiet_stdout, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,4 +50,4 @@ def _lines(console: Console, result: DemoResult) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    console.print(f"Report: {result.report}", highlight=False, soft_wrap=True)
+    console.print(plain(f"Report: {result.report}"), soft_wrap=True)

@@ -8,7 +8,7 @@ import typer
 
 from edgeprune.cli import app
 from edgeprune.cli.options import Json
-from edgeprune.cli.render import show
+from edgeprune.cli.render import plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,9 +89,9 @@ def _profile_table(profile: DeviceProfile, console: Console) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    console.print(f"{profile.name}: {profile.title}", highlight=False)
+    console.print(plain(f"{profile.name}: {profile.title}"))
     if profile.notes:
-        console.print(profile.notes, highlight=False)
+        console.print(plain(profile.notes))
     if not profile.figures():
         return
     table = Table(box=SIMPLE)
@@ -100,11 +100,11 @@ def _profile_table(profile: DeviceProfile, console: Console) -> None:
     table.add_column("source", justify="right", no_wrap=True)
     for key, value in profile.figures().items():
         number = profile.source.index(profile.source_of(key)) + 1
-        table.add_row(key, _text(value), str(number))
+        table.add_row(key, plain(_text(value)), str(number))
     console.print(table)
     for number, source in enumerate(profile.source, start=1):
         unverified = "" if source.verified else "unverified: "
-        console.print(f"{number}  {unverified}{source.text}", highlight=False)
+        console.print(plain(f"{number}  {unverified}{source.text}"))
 
 
 def _machine_table(machine: Machine, console: Console) -> None:
@@ -115,8 +115,8 @@ def _machine_table(machine: Machine, console: Console) -> None:
     table.add_column(no_wrap=True)
     table.add_column()
     table.add_row("profile", machine.profile)
-    table.add_row("this machine", machine.name)
-    table.add_row("CPU", f"{machine.cpu}, {machine.cores} cores for this process")
+    table.add_row("this machine", plain(machine.name))
+    table.add_row("CPU", plain(f"{machine.cpu}, {machine.cores} cores for this process"))
     table.add_row("memory", f"{machine.memory_gb:g} GB")
     if machine.board:
         table.add_row("Jetson Linux", machine.board.l4t or "unknown")
@@ -124,11 +124,11 @@ def _machine_table(machine: Machine, console: Console) -> None:
     for gpu in machine.gpus:
         memory = f", {gpu.memory_gb:g} GB" if gpu.memory_gb else ""
         sm = f", compute capability {gpu.sm}" if gpu.sm else ""
-        table.add_row("GPU", f"{gpu.name}{memory}{sm}, driver {gpu.driver}")
+        table.add_row("GPU", plain(f"{gpu.name}{memory}{sm}, driver {gpu.driver}"))
     if not machine.gpus and machine.board is None:
         table.add_row("GPU", "no NVIDIA GPU")
     for note in machine.notes:
-        table.add_row("note", note)
+        table.add_row("note", plain(note))
     console.print(table)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeprune.cli.render import plain
 from edgeprune.figures import count, significant
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ def draw_estimates(console: Console, result: BenchResult) -> None:
     from rich.table import Table
 
     first = result.measurements[0]
+    what = f"Estimated, not measured: {first.runtime}, {first.device}, {first.precision}"
     table = Table(
-        title=f"Estimated, not measured: {first.runtime}, {first.device}, {first.precision}",
+        title=plain(what, "table.title"),
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -30,12 +32,12 @@ def draw_estimates(console: Console, result: BenchResult) -> None:
         table.add_column(header, justify="right", no_wrap=True)
     compared = {(row.model, row.batch): row for row in result.comparisons}
     for row in result.measurements:
-        table.add_row(*_cells(row, compared.get((row.model, row.batch))))
+        table.add_row(plain(row.model), *_cells(row, compared.get((row.model, row.batch))))
     console.print(table)
     for line in _trust(result):
-        console.print(line, highlight=False)
+        console.print(plain(line))
     for warning in result.warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False)
+        console.print(plain(f"warning: {warning}", "yellow"))
 
 
 def _cells(row: Measurement, comparison: Comparison | None) -> tuple[str, ...]:
@@ -46,7 +48,6 @@ def _cells(row: Measurement, comparison: Comparison | None) -> tuple[str, ...]:
         speedup = f"{comparison.speedup:.2f}x\n[{slow:.2f}, {fast:.2f}]"
         ratio = f"{comparison.macs_ratio:.2f}x" if comparison.macs_ratio is not None else "-"
     return (
-        row.model,
         str(row.batch),
         f"{significant(row.latency_ms.p50)}\n[{significant(low)}, {significant(high)}]",
         _bound(row),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeprune.cli import app, options
-from edgeprune.cli.render import quiet_stdout, show
+from edgeprune.cli.render import plain, quiet_stdout, show
 from edgeprune.errors import UsageError
 from edgeprune.files import check_apart, check_output_file
 
@@ -117,7 +117,7 @@ def _print(console: Console, title: str, result: EvalResult) -> None:
     if result.drop is not None:
         lines.append(drop_line(result.drop))
     for line in lines:
-        console.print(line, highlight=False, markup=False)
+        console.print(plain(line))
 
 
 def accuracy_table(title: str, dg: DGResult) -> Table:
@@ -126,7 +126,8 @@ def accuracy_table(title: str, dg: DGResult) -> Table:
 
     from edgeprune.selection import ORACLE
 
-    table = Table(title=f"{title}, {dg.dataset} split by {dg.split.by}", title_justify="left")
+    what = plain(f"{title}, {dg.dataset} split by {dg.split.by}", "table.title")
+    table = Table(title=what, title_justify="left")
     if dg.selection == "oracle":
         table.caption = ORACLE
         table.caption_justify = "left"
@@ -135,7 +136,7 @@ def accuracy_table(title: str, dg: DGResult) -> Table:
         table.add_column(name, justify="right")
     sources = [name for name in dg.domains if name not in dg.held_out]
     for name in dg.held_out:
-        table.add_row(*_cells(f"{name} (held out)", dg.domains[name]), style="bold")
+        table.add_row(plain(f"{name} (held out)"), *_cells(dg.domains[name]), style="bold")
     if len(dg.held_out) > 1:
         low, high = dg.target_interval or (None, None)
         interval = "" if low is None or high is None else f"{low:.1f} to {high:.1f}"
@@ -143,7 +144,7 @@ def accuracy_table(title: str, dg: DGResult) -> Table:
         table.add_row("mean of those held out", mean, interval, "", style="bold")
     table.add_section()
     for name in sources:
-        table.add_row(*_cells(name, dg.domains[name]))
+        table.add_row(plain(name), *_cells(dg.domains[name]))
     if len(sources) > 1:
         table.add_section()
         table.add_row("all sources", f"{dg.source_val_accuracy:.1f} %", "", "")
@@ -178,6 +179,6 @@ def drop_line(drop: Drop) -> str:
     )
 
 
-def _cells(name: str, found: DomainAccuracy) -> tuple[str, str, str, str]:
+def _cells(found: DomainAccuracy) -> tuple[str, str, str]:
     low, high = found.ci95
-    return name, f"{found.accuracy:.1f} %", f"{low:.1f} to {high:.1f}", str(found.n)
+    return f"{found.accuracy:.1f} %", f"{low:.1f} to {high:.1f}", str(found.n)

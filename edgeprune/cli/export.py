@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeprune.cli import app, engine_options, options
-from edgeprune.cli.render import quiet_stdout, show
+from edgeprune.cli.render import plain, quiet_stdout, show
 from edgeprune.errors import UsageError, one_of
 from edgeprune.files import check_output_directory
 
@@ -237,7 +237,8 @@ def _labelled(
 def _tables(console: Console, result: ExportResult, folder: Path) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{result.model}, exported in {result.seconds:.1f} s")
+    what = plain(f"{result.model}, exported in {result.seconds:.1f} s", "table.title")
+    table = Table(title=what)
     for title in ("file", "precision", "opset", "MB", "max difference", "top-1 agrees", "on"):
         table.add_column(title, overflow="fold")
     for file in result.files:
@@ -246,13 +247,13 @@ def _tables(console: Console, result: ExportResult, folder: Path) -> None:
             (
                 f"{parity.max_abs:.1e}",
                 f"{parity.top1_agreement:.0f} %",
-                f"{parity.n} images: {', '.join(parity.inputs)}",
+                plain(f"{parity.n} images: {', '.join(parity.inputs)}"),
             )
             if parity
             else ("not run", "not run", "")
         )
         size = file.bytes + (file.external.bytes if file.external else 0)
-        name = Path(file.path).name
+        name = plain(Path(file.path).name)
         table.add_row(name, file.precision, str(file.opset), f"{size / 1e6:.1f}", *proof)
     console.print(table)
     if any(file.parity and file.parity.domains for file in result.files):
@@ -261,8 +262,8 @@ def _tables(console: Console, result: ExportResult, folder: Path) -> None:
         _engine(console, file)
         _kept(console, file)
     for warning in result.warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False)
-    console.print(f"written to {folder}", highlight=False, markup=False, soft_wrap=True)
+        console.print(plain(f"warning: {warning}", "yellow"))
+    console.print(plain(f"written to {folder}"), soft_wrap=True)
 
 
 def _engine(console: Console, file: ExportedFile) -> None:
@@ -273,7 +274,7 @@ def _engine(console: Console, file: ExportedFile) -> None:
     target = f"GPUs of architecture {own.sm}" if own.sm else "this machine's GPU"
     proof = "" if file.parity else "; built, not run here"
     text = f"{Path(file.path).name}: {own.tensorrt}, for {target}, built by {own.builder}{proof}"
-    console.print(text, highlight=False, markup=False)
+    console.print(plain(text))
 
 
 def _accuracy(console: Console, files: list[ExportedFile]) -> None:
@@ -298,7 +299,8 @@ def _accuracy(console: Console, files: list[ExportedFile]) -> None:
             )
         ]
         held_out = " (held out)" if domain == first.target else ""
-        table.add_row(f"{domain}{held_out}", f"{first.domains[domain].pytorch:.1f} %", *cells)
+        pytorch = f"{first.domains[domain].pytorch:.1f} %"
+        table.add_row(plain(f"{domain}{held_out}"), pytorch, *cells)
     pooled = [parity.source_val for _, parity in proved if parity.source_val]
     cells = [cell for own in pooled for cell in (f"{own.accuracy:.1f} %", "")]
     table.add_row("all sources", f"{pooled[0].pytorch:.1f} %", *cells)
@@ -315,5 +317,5 @@ def _kept(console: Console, file: ExportedFile) -> None:
         table.add_column(name)
     for layer in file.kept:
         harm = "" if layer.harm is None else f"{layer.harm:.2e}"
-        table.add_row(layer.name, layer.reason, harm)
+        table.add_row(plain(layer.name), plain(layer.reason), harm)
     console.print(table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeprune.cli import app, options
-from edgeprune.cli.render import quiet_stdout, show
+from edgeprune.cli.render import plain, quiet_stdout, show
 from edgeprune.errors import UsageError
 from edgeprune.files import check_output_directory
 
@@ -175,7 +175,8 @@ def _table(console: Console, result: FinetuneResult) -> None:
 
     from edgeprune.cli.evaluate import accuracy_table, figure_lines
 
-    history = Table(title=f"{result.model}: {result.steps} steps", title_justify="left")
+    title = plain(f"{result.model}: {result.steps} steps", "table.title")
+    history = Table(title=title, title_justify="left")
     oracle = result.dg.selection == "oracle"
     for name in ("step", "loss", "source validation", *(["target"] if oracle else [])):
         history.add_column(name, justify="right")
@@ -190,11 +191,11 @@ def _table(console: Console, result: FinetuneResult) -> None:
     what = f"the average of steps {steps[0]} to {steps[1]}" if steps else f"step {result.best_step}"
     console.print(accuracy_table(f"Accuracy of {what}", result.dg))
     for line in figure_lines(result.dg):
-        console.print(line, highlight=False, markup=False)
+        console.print(plain(line))
     seconds = result.seconds
     console.print(
-        f"{seconds.total:.1f} s (training {seconds.train:.1f} s, evaluation"
-        f" {seconds.evaluate:.1f} s); written to {result.artifact}",
-        highlight=False,
-        markup=False,
+        plain(
+            f"{seconds.total:.1f} s (training {seconds.train:.1f} s, evaluation"
+            f" {seconds.evaluate:.1f} s); written to {result.artifact}"
+        )
     )

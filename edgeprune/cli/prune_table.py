@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgeprune.cli.render import plain
 from edgeprune.figures import count
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def table(console: Console, result: PruneResult) -> None:
     from rich.table import Table
 
     title = f"{result.model}: {result.ratio:.0%} of {result.budget} removed, {result.metric}"
-    drawn = Table(title=title, title_justify="left")
+    drawn = Table(title=plain(title, "table.title"), title_justify="left")
     for name, justify in (("", "left"), ("before", "right"), ("after", "right"), ("", "right")):
         drawn.add_column(name, justify=justify)  # type: ignore[arg-type]
     for label, before, after in (
@@ -31,13 +32,10 @@ def table(console: Console, result: PruneResult) -> None:
     if result.latency:
         _trace(console, result.latency)
     for warning in result.warnings:
-        console.print(f"[yellow]note[/]: {warning}", highlight=False)
+        console.print(plain("note", "yellow"), plain(f": {warning}"), sep="")
     seconds = result.seconds
-    console.print(
-        f"{seconds.total:.1f} s (scoring {seconds.score:.1f} s)"
-        + (f"; written to {result.artifact}" if result.artifact else "; no artifact written"),
-        highlight=False,
-    )
+    written = f"written to {result.artifact}" if result.artifact else "no artifact written"
+    console.print(plain(f"{seconds.total:.1f} s (scoring {seconds.score:.1f} s); {written}"))
 
 
 def _row(dim: str, layers: list[LayerChange]) -> tuple[str, str, str, str]:

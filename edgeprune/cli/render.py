@@ -7,8 +7,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from edgeprune.one_line import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from edgeprune.schema import Document
 
@@ -23,7 +26,14 @@ def quiet_stdout() -> Iterator[None]:
 def warn(warnings: Iterable[str]) -> None:
     """Write warnings to stderr, one line each."""
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Return text of files or users to be shown as it is: brackets in it are no markup."""
+    from rich.text import Text
+
+    return Text(one_line(text), style)
 
 
 def show(document: Document, as_json: bool, table: Callable[[Console], None]) -> None:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from edgeprune.devices import DeviceProfile
+from edgeprune.devices import DeviceProfile, load_profile
 from edgeprune.errors import UsageError
 from edgeprune.estimating.roofline import Coefficients
 from edgeprune.figures import count
@@ -46,12 +46,13 @@ class Calibration(Facts):
     """Coefficients of one runtime on one kind of device, and where they hold.
 
     ``peak_tflops`` (of the first precision), ``bandwidth_gbs`` and ``macs`` (of one call) are the
-    least and the most of what it was fitted to.
+    least and the most of what it was fitted to, ``cpu_profile`` the one CPU that this was.
     """
 
     name: str
     runtime: str
     kind: Literal["cpu", "jetson"]
+    cpu_profile: str | None = None
     precisions: tuple[str, ...]
     threads: int
     source: str
@@ -93,6 +94,8 @@ class Calibration(Facts):
 
     def check_device(self, profile: DeviceProfile) -> None:
         """Raise UsageError if the device is unlike those that were calibrated."""
+        if self.cpu_profile is not None:
+            _check_same_cpu(profile, load_profile(self.cpu_profile))
         peak = profile.fp32_tflops if self.kind == "cpu" else profile.fp16_dense_tflops
         figures = (
             ("peak", "TFLOPS", peak, self.peak_tflops),
@@ -125,6 +128,24 @@ class Calibration(Facts):
                 hint="measure it, or choose another --batch",
             )
         return f"{label}: {count(macs)} MACs per call; estimates are calibrated on {known}"
+
+
+def _check_same_cpu(profile: DeviceProfile, fitted: DeviceProfile) -> None:
+    """Raise UsageError if a CPU is not the one of the fit, which holds its caches and widths."""
+    for key in ("cpu", "cpu_cores", "cpu_clock_mhz"):
+        value, wanted = getattr(profile, key), getattr(fitted, key)
+        if value is None or not _same(value, wanted):
+            raise UsageError(
+                f"{profile.name!r} is not the CPU that estimates are calibrated on: its {key} is"
+                f" {'absent' if value is None else repr(value)}, {wanted!r} was expected",
+                hint="measure on the device itself",
+            )
+
+
+def _same(value: str | float, wanted: str | float) -> bool:
+    if isinstance(value, float) and isinstance(wanted, float):
+        return wanted / DEVICE_TOLERANCE <= value <= wanted * DEVICE_TOLERANCE
+    return value == wanted
 
 
 @cache

@@ -94,7 +94,7 @@ class BenchSpec(_Table):
     @field_validator("device")
     @classmethod
     def _device(cls, device: str) -> str:
-        from edgeprune.benchmarking.harness import DEVICES
+        from edgeprune.devices import DEVICES
 
         return one_of(device, "device", DEVICES)
 

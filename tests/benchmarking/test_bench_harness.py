@@ -7,11 +7,11 @@ import pytest
 from onnx_files import write_mlp
 
 from edgeprune.benchmarking import Candidate, bench
-from edgeprune.benchmarking.harness import check_settings
+from edgeprune.benchmarking.harness import check_settings, check_threads, resolve_device
 from edgeprune.benchmarking.runtimes.base import Job, Loaded
 from edgeprune.benchmarking.workers import Peaks, RecordedWorker, Transfers
-from edgeprune.environment import available_cores
-from edgeprune.errors import ModelError, UsageError
+from edgeprune.environment import available_cores, cpu_name
+from edgeprune.errors import ModelError, UnavailableError, UsageError
 from edgeprune.schema import BenchResult, parse_document
 
 MS = 1_000_000
@@ -139,9 +139,10 @@ def test_warnings_are_honest(files: tuple[str, str]) -> None:
     def run(**options: object) -> list[str]:
         return bench([files[0]], threads=1, min_time_s=0.1, start=noisy, **options).warnings
 
-    result = bench([files[0]], threads=10_000, min_time_s=0.1, start=noisy)
+    many = 4 * available_cores()
+    result = bench([files[0]], threads=many, min_time_s=0.1, start=noisy)
     told = result.environment["warnings"]
-    assert any(line.startswith("10000 threads share ") for line in told)
+    assert any(line.startswith(f"{many} threads share ") for line in told)
     assert result.warnings[: len(told)] == told
     found = " | ".join(run(precision_target=None))
     assert "had not settled" in found
@@ -183,6 +184,53 @@ def test_numbers_out_of_range_are_refused() -> None:
     for batches, threads in [((0,), 1), ((), 1), ((1,), 0)]:
         with pytest.raises(UsageError):
             check_settings(batches, threads)
+
+
+def test_many_more_threads_than_cores_are_refused(files: tuple[str, str]) -> None:
+    check_threads(64, 2, "this machine")
+    check_threads(512, 128, "this machine")
+    for threads, cores, most in [(65, 2, 64), (513, 128, 512)]:
+        with pytest.raises(UsageError) as caught:
+            check_threads(threads, cores, "b")
+        assert str(caught.value) == (
+            f"threads {threads} is not accepted; 1 to {most} are, with the {cores} cores of b"
+        )
+    with pytest.raises(UsageError, match="threads 1000000 is not accepted"):
+        bench([files[0]], threads=1_000_000, start=play)
+
+
+def test_a_profile_of_another_cpu_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    (root / "proc/cpuinfo").write_text("model name\t: Some CPU 9\n")
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        'name = "mine"\ntitle = "Mine"\nkind = "cpu"\ncpu = "Some CPU 9"\n'
+        '[[source]]\ntext = "detect"\nverified = true\nof = ["cpu"]\n'
+    )
+    for device in ("cpu", "generic-cpu", str(own)):
+        assert resolve_device(device, root) == "cpu"
+    with pytest.raises(UnavailableError) as caught:
+        resolve_device("amd-epyc-1-core", root)
+    assert str(caught.value) == (
+        "no such device here: 'amd-epyc-1-core' (AMD EPYC with AVX-512, 2 virtual cores)"
+        " was asked for, this is Some CPU 9"
+    )
+    own.write_text('name = "mine"\ntitle = "Mine"\nkind = "cuda"\n')
+    with pytest.raises(UnavailableError, match="'mine' was asked for, this is "):
+        resolve_device(str(own), root)
+
+
+def test_results_name_the_profile_of_a_file_and_not_its_path(
+    files: tuple[str, str], tmp_path: Path
+) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        f'name = "mine"\ntitle = "Mine"\nkind = "cpu"\ncpu = "{cpu_name()}"\n'
+        '[[source]]\ntext = "detect"\nverified = true\nof = ["cpu"]\n'
+    )
+    (row,) = bench([files[0]], device=str(own), threads=1, start=play).measurements
+    assert row.device == "mine"
 
 
 def test_real_processes_with_onnxruntime(tmp_path: Path) -> None:

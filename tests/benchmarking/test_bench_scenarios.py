@@ -212,6 +212,15 @@ def test_sustained_load_shows_the_rate_over_time(files: tuple[str, str]) -> None
         ({"scenario": "paced", "period_s": 0.1, "duration_s": 5}, "--duration is not for"),
         ({"scenario": "paced", "period_s": 0.0}, "period 0 is not accepted"),
         ({"scenario": "paced", "period_s": float("nan")}, "period nan is not accepted"),
+        ({"scenario": "paced", "period_s": 1e-9}, "period of 1e-06 ms is not accepted; 0.001 ms"),
+        (
+            {"scenario": "paced", "period_s": 1e6},
+            "period of 1e+09 ms is not accepted; it has to fit into max-time, 30 s",
+        ),
+        (
+            {"scenario": "paced", "period_s": 0.2, "min_time_s": 0.1, "max_time_s": 0.1},
+            "period of 200 ms is not accepted; it has to fit into max-time, 0.1 s",
+        ),
         ({"scenario": "sustained", "duration_s": 2.0}, "duration 2 is not accepted; 3 seconds"),
         (
             {"scenario": "sustained", "duration_s": 9.0, "baseline": "vit_tiny_patch16_224"},

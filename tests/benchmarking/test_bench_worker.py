@@ -20,7 +20,7 @@ from edgeprune.benchmarking.run_queue import (
     thread_times,
     waiting_share,
 )
-from edgeprune.benchmarking.runtimes.base import Job
+from edgeprune.benchmarking.runtimes.base import Job, room_for_images
 from edgeprune.benchmarking.worker import paced_calls, timed_calls, wait_until_idle
 from edgeprune.benchmarking.workers import SubprocessWorker
 from edgeprune.errors import ModelError, UnavailableError, UsageError
@@ -89,6 +89,38 @@ def test_a_request_that_comes_while_the_last_one_runs_is_dropped() -> None:
     found = paced_calls(call, 5e-6, 1e-6, clock, clock.sleep)
     assert found == ([2500, 100, 100], 2)
     assert starts == [1000, 4000, 5000]
+
+
+def test_a_period_shorter_than_a_call_leaves_one_call_and_drops_the_rest() -> None:
+    clock = Clock()
+
+    def call() -> None:
+        clock.now += 5_000_000
+
+    assert paced_calls(call, 4e-3, 1e-9, clock, clock.sleep) == ([5_000_000], 3_999_999)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
+def test_a_batch_without_memory_for_its_images_is_refused(tmp_path: Path, runtime: str) -> None:
+    dense = {"num_classes": 4, "img_size": 32, "pretrained": False, "weights": None, "seed": 0}
+    if runtime == "onnxruntime":
+        refused = job(write_mlp(tmp_path / "net.onnx", size=32), batch=10**12)
+    else:
+        refused = job("vit_tiny_patch16_224", runtime=runtime, dense=dense, batch=10**12)
+    with (
+        SubprocessWorker(refused) as worker,
+        pytest.raises(UsageError, match=r"^batch 10{12} is .* of 32 x 32 pixels, 12288000000 MB;"),
+    ):
+        worker.load()
+
+
+@pytest.mark.parametrize("batch", [10**18, 10**30, 10**400])
+def test_a_batch_beyond_all_memory_is_refused_alike(batch: int) -> None:
+    with (
+        pytest.raises(UsageError, match="there is no memory for its images of 8 x 8 pixels"),
+        room_for_images(job("net.onnx", batch=batch), 8),
+    ):
+        np.random.default_rng(0).standard_normal((batch, 3, 8, 8), dtype=np.float32)
 
 
 def test_without_rest_nothing_waits_and_paced_rounds_have_no_lead_in(tmp_path: Path) -> None:

@@ -228,6 +228,17 @@ def test_it_is_not_the_board_of_the_profile(
     assert board.left() == []
 
 
+def test_threads_and_batches_that_are_too_many_there(
+    board: FarHost, nets: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", nets[0], *words(board, "--threads", "1000000")]) == 2
+    assert "threads 1000000 is not accepted; 1 to " in (error := error_of(capsys))
+    assert error.endswith(" cores of board")
+    assert main(["bench", nets[0], *words(board, "--batch", str(10**12))]) == 2
+    assert "batch 1000000000000 is not accepted: there is no memory" in error_of(capsys)
+    assert board.left() == []
+
+
 def test_a_model_that_fails_there(
     board: FarHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

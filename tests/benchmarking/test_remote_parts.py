@@ -269,6 +269,20 @@ def test_a_board_is_recognised_by_its_files() -> None:
         check_machine(Settings(device="jetson-nano"), machine, login)
 
 
+def test_the_cpu_there_is_the_one_of_its_profile(tmp_path: Path) -> None:
+    machine, login = machine_of(facts()), Login("b")
+    with pytest.raises(UnavailableError, match=r"b is no 'amd-epyc-1-core' \(AMD .*: it is Cortex"):
+        check_machine(Settings(device="amd-epyc-1-core"), machine, login)
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\ntitle = "Mine"\nkind = "cpu"\ncpu = "Cortex-A78AE"\n'
+        '[[source]]\ntext = "lscpu"\nverified = true\nof = ["cpu"]\n'
+    )
+    settings = Settings(device=str(path))
+    check_machine(settings, machine, login)
+    assert (settings.target, settings.device_on("b")) == ("cpu", "mine on b")
+
+
 def test_what_a_plain_machine_does_not_tell_is_null() -> None:
     plain = facts(commands={}, files={"../escape": "x", "proc/meminfo": "MemTotal: 1000000 kB\n"})
     found = environment_of(plain, machine_of(plain), host="b", threads=1, packages=("onnxruntime",))

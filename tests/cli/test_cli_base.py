@@ -16,7 +16,9 @@ import typer
 from edgeprune import __version__
 from edgeprune import machine as machine_module
 from edgeprune.cli import COMMANDS, main
+from edgeprune.cli.render import plain, warn
 from edgeprune.errors import CheckError, EdgepruneError, UnavailableError, UsageError
+from edgeprune.progress import TerminalProgress
 
 HEAVY = ("torch", "onnxruntime", "timm", "numpy", "rich")
 
@@ -153,6 +155,24 @@ def test_every_failure_has_its_exit_code(
     monkeypatch.delenv("EDGEPRUNE_DEBUG", raising=False)
     assert main(["devices", "detect"]) == code
     assert said(capsys) == lines
+
+
+def test_what_is_said_in_one_line_stays_in_one(capsys: pytest.CaptureFixture[str]) -> None:
+    warn(["a\nb \x1b[31mc"])
+    TerminalProgress().say("warning: a\r\nb")
+    assert main(["devices", "show", "no\n\x1b[31m.toml"]) == 2
+    warned, progress, error = said(capsys)
+    assert (warned, progress) == ("warning: a b \N{REPLACEMENT CHARACTER}[31mc", "warning: a b")
+    assert error.startswith("error: device profile 'no\\n\\x1b[31m.toml' cannot be read")
+    assert main(["no\n\x1b[31m"]) == 2
+    error, hint = said(capsys)
+    assert "\x1b" not in error
+    assert hint == "hint: see edgeprune --help"
+
+
+def test_plain_text_is_no_markup() -> None:
+    shown = plain("[red]x[/nope]\x1b\n:cat:", "yellow")
+    assert (shown.plain, shown.style) == ("[red]x[/nope]\N{REPLACEMENT CHARACTER} :cat:", "yellow")
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -41,6 +41,9 @@ def net(tmp_path: Path) -> str:
         (["{net}", "--runtime", "onyx"], 2, "accepted: onnxruntime, onnxruntime-tensorrt, "),
         (["{net}", "--device", "gpu"], 2, "unknown device 'gpu'; accepted: cpu, cuda, "),
         (["{net}", "--device", "jetson-orin-nano"], 3, "no such device here"),
+        (["{net}", "--device", "amd-epyc-1-core"], 3, "no such device here: 'amd-epyc-1-core'"),
+        (["{net}", "--device", "{tmp}/absent.toml"], 2, "absent.toml' cannot be read"),
+        (["{net}", "--device", "{tmp}/b.toml", "--host", "h"], 2, "b.toml' cannot be read"),
         (
             ["{net}", "--precision", "int4"],
             2,
@@ -76,6 +79,9 @@ def net(tmp_path: Path) -> str:
         (["{net}", "--runtime", "onnxruntime-tensorrt"], 2, "does not run on 'cpu'; accepted"),
         (["{net}", "--batch", "0"], 2, "batch 0 is not accepted; 1 and more"),
         (["{net}", "--threads", "0"], 2, "threads 0 is not accepted"),
+        (["{net}", "--threads", "1000000"], 2, "threads 1000000 is not accepted; 1 to "),
+        (["{net}", "--scenario", "paced", "--period", "1e9"], 2, "period of 1e+09 ms is not"),
+        (["{net}", "--scenario", "paced", "--period", "1e-6"], 2, "period of 1e-06 ms is not"),
         (["{net}", "--baseline", "{net}"], 2, "both the model and its baseline"),
         (["{net}", "--baseline", "none.onnx"], 2, "'none.onnx' does not exist"),
         (["{tmp}/broken.onnx"], 2, "broken.onnx' is not a readable ONNX file"),
@@ -147,6 +153,33 @@ def test_a_table_of_two_precisions_names_them_row_by_row(
     assert rows == [["net", "fp32", "1"], ["small", "int8", "1"]]
     assert main(["bench", net, *quick]) == 0
     assert capsys.readouterr().out.startswith("onnxruntime, cpu, fp32, 1 thread")
+
+
+QUICK = ["--min-time", "0.05", "--precision-target", "none", "--threads", "1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["v1[bold].onnx"], "v1[bold]"),
+        (["two\nlines.onnx"], "two lines"),
+        # Models of one name are told apart by their paths.
+        (["m[/x].onnx", "n/x].onnx"], "m[/x].onnx"),
+    ],
+    ids=["tag", "newline", "closing tag"],
+)
+def test_brackets_in_a_name_are_no_markup(
+    net: str, tmp_path: Path, names: list[str], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / name for name in names]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(Path(net).read_bytes())
+    assert main(["bench", *map(str, paths), *QUICK]) == 0
+    out, err = capsys.readouterr()
+    # Long names are folded.
+    assert "".join(shown.split()) in "".join(out.split())
+    assert all(line.startswith("warning: ") for line in err.splitlines())
 
 
 def test_json_goes_to_stdout_and_to_the_file(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,25 @@ def test_show_gives_each_figure_its_source(capsys: pytest.CaptureFixture[str]) -
     document = json.loads(capsys.readouterr().out)
     assert document["schema"] == "edgeprune/devices-show@1"
     assert document["profile"]["gpu_clock_mhz"] == 765
+
+
+def test_text_of_a_profile_is_shown_and_not_obeyed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my-board.toml"
+    text = (
+        'name = "my-board"\ntitle = "[red]x[/nope]"\nkind = "cpu"\nnotes = "[bold]loud[/]"\n'
+        'cpu = "[b]it[/x]"\n[[source]]\ntext = "[i]page[/y]"\nverified = true\nof = ["cpu"]\n'
+    )
+    path.write_text(text)
+    assert main(["devices", "show", str(path)]) == 0
+    shown = capsys.readouterr().out
+    for word in ("my-board: [red]x[/nope]", "[bold]loud[/]", "[b]it[/x]", "1  [i]page[/y]"):
+        assert word in shown
+    path.write_text(text.replace("[red]x", "\\u001b[31mx"))
+    assert main(["devices", "show", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "title: control characters are not accepted (found '\\x1b[31mx" in said
 
 
 def test_show_of_an_unknown_device(capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,6 +142,41 @@ def test_devices_outside_of_the_range_are_refused(device: str, message: str) -> 
         calibration_for(load_profile(device))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('cpu = "AMD', 'cpu = "Intel', r"its cpu is 'Intel EPYC .*', 'AMD EPYC .*' was expected"),
+        ("cpu_cores = 1", "cpu_cores = 64", "its cpu_cores is 64, 1 was expected"),
+        ("_mhz = 2596", "_mhz = 5200", "its cpu_clock_mhz is 5200.0, 2596.0 was expected"),
+        ("_mhz = 2596\n", "_mhz = 2600\n", None),
+    ],
+)
+def test_a_profile_of_another_cpu_is_refused(
+    tmp_path: Path, old: str, new: str, message: str | None
+) -> None:
+    text = (profiles_directory() / "amd-epyc-1-core.toml").read_text()
+    assert old in text
+    path = tmp_path / "my-cpu.toml"
+    path.write_text(text.replace('"amd-epyc-1-core"', '"my-cpu"').replace(old, new))
+    profile = load_profile(str(path))
+    if message is None:
+        assert calibration_for(profile).runtime == "onnxruntime"
+        return
+    with pytest.raises(UsageError, match=f"'my-cpu' is not the CPU that .*: {message}"):
+        calibration_for(profile)
+
+
+def test_no_estimate_is_made_of_an_impossible_clock(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (profiles_directory() / "amd-epyc-1-core.toml").read_text()
+    path = tmp_path / "my-cpu.toml"
+    path.write_text(text.replace('"amd-epyc-1-core"', '"my-cpu"').replace("= 2596", "= 1e-305"))
+    command = ["bench", "vit_tiny_patch16_224", "--estimate", "--device", str(path)]
+    assert main(command) == 2
+    assert "cpu_clock_mhz: 1e-305 is less than any device has; 50 to" in capsys.readouterr().err
+
+
 def test_sizes_outside_of_the_range_are_refused_or_warned_of() -> None:
     calibration = calibration_for(load_profile("jetson-nano"))
     low, high = calibration.macs

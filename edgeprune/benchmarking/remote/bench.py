@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeprune.benchmarking.candidates import Candidate
-from edgeprune.benchmarking.harness import gather
+from edgeprune.benchmarking.harness import check_threads, gather
 from edgeprune.benchmarking.remote.document import make_document
 from edgeprune.benchmarking.remote.facts import FarFacts, environment_of, machine_of, read_facts
 from edgeprune.benchmarking.remote.login import Login
@@ -21,8 +21,9 @@ from edgeprune.benchmarking.remote.reply import FarResult, read_result
 from edgeprune.benchmarking.remote.session import Limits, Session
 from edgeprune.benchmarking.remote.settings import Settings
 from edgeprune.benchmarking.remote.tasks import Task, make_tasks
+from edgeprune.devices import ANY_CPU
 from edgeprune.errors import ResultError, UnavailableError
-from edgeprune.machine import Machine
+from edgeprune.machine import Machine, called, is_device
 from edgeprune.progress import SILENT, Progress
 from edgeprune.schema import BenchResult
 
@@ -70,6 +71,7 @@ def bench_remote(
         check_machine(settings, machine, login)
         check_runtime(settings, facts, login)
         threads = settings.threads or facts.available_cores
+        check_threads(threads, facts.available_cores, login.host)
         result = _measure(session, tasks, settings, facts, threads)
     environment = environment_of(
         facts, machine, host=login.host, threads=threads, packages=settings.packages
@@ -93,13 +95,12 @@ def check_machine(settings: Settings, machine: Machine, login: Login) -> None:
         UnavailableError: naming both.
     """
     wanted = settings.profile
-    if wanted is None or wanted.name in (machine.profile, "generic-cpu"):
+    if wanted is None or is_device(machine, wanted):
         return
-    if wanted.name == "generic-cuda" and machine.kind != "cpu":
-        return
+    name = machine.cpu if wanted.kind == "cpu" else machine.name
     raise UnavailableError(
-        f"{login.host} is no {wanted.name!r}: it is {machine.name}, profile {machine.profile!r}",
-        hint=f"--device {machine.profile}" if machine.profile != "generic-cpu" else None,
+        f"{login.host} is no {called(wanted)}: it is {name}, profile {machine.profile!r}",
+        hint=f"--device {machine.profile}" if machine.profile != ANY_CPU else None,
     )
 
 

@@ -6,10 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 
 from edgeprune.benchmarking import rounds
-from edgeprune.benchmarking.harness import DEVICES, PRECISIONS, check_settings
+from edgeprune.benchmarking.harness import PRECISIONS, check_settings
 from edgeprune.benchmarking.runtimes import trtexec
 from edgeprune.benchmarking.stopping import PRECISION_TARGET, StopRule
-from edgeprune.devices import DeviceProfile, load_profile, profile_names
+from edgeprune.devices import DeviceProfile, device_name, profile_of
 from edgeprune.engines.api import is_too_old
 from edgeprune.errors import UsageError, one_of
 
@@ -33,8 +33,8 @@ TRTEXEC_RULES = {**RULES, **dataclasses.asdict(trtexec.RHYTHM)}
 class Settings:
     """Options of a remote bench; see :func:`edgeprune.benchmarking.bench` for their meaning.
 
-    ``device`` may be a profile, which the machine there then has to be. ``threads`` None means
-    all cores that may be used there. ``precision`` None means what a file is in;
+    ``device`` may be a profile or its file, which the machine there then has to be. ``threads``
+    None means all cores that may be used there. ``precision`` None means what a file is in;
     TensorRT builds ONNX files for it.
 
     Raises:
@@ -53,7 +53,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         one_of(self.runtime, "runtime on a far machine", PACKAGES)
-        one_of(self.device, "device", dict.fromkeys([*DEVICES, *profile_names()]))
+        profile_of(self.device)
         if self.precision is not None:
             one_of(self.precision, "precision", PRECISIONS)
         check_settings(self.batches, self.threads)
@@ -68,7 +68,7 @@ class Settings:
     @property
     def profile(self) -> DeviceProfile | None:
         """The profile that the machine has to be, None if any will do."""
-        return None if self.device in DEVICES else load_profile(self.device)
+        return profile_of(self.device)
 
     @property
     def target(self) -> str:
@@ -107,4 +107,5 @@ class Settings:
         """
         profile = self.profile
         is_board = profile is not None and profile.kind == "jetson"
-        return self.device if is_board else f"{self.device} on {host}"
+        name = device_name(self.device)
+        return name if is_board else f"{name} on {host}"

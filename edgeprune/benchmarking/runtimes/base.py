@@ -17,11 +17,13 @@ One that can tell how long each operator of a call takes has ``profiled`` too, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from edgeprune.errors import UsageError
 
 if TYPE_CHECKING:
     from edgeprune.benchmarking.rounds import Rhythm
@@ -49,6 +51,30 @@ class Job:
     energy: dict[str, Any] | None = None
     period_s: float | None = None
     huge_pages: bool = False
+
+
+@contextmanager
+def room_for_images(job: Job, size: int, *others: type[Exception]) -> Iterator[None]:
+    """Say that a batch is too large where its images cannot be made for lack of memory.
+
+    Args:
+        job: whose images are made.
+        size: pixels of a side.
+        others: what a library raises when memory is short.
+
+    Raises:
+        UsageError: naming the batch and what it takes.
+    """
+    # To numpy, a shape beyond all memory is a wrong value or an overflow.
+    short: tuple[type[Exception], ...] = (MemoryError, OverflowError, ValueError, *others)
+    try:
+        yield
+    except short as error:
+        megabytes = job.batch * 3 * size * size * 4 // 10**6
+        raise UsageError(
+            f"batch {job.batch} is not accepted: there is no memory for its images of {size} x"
+            f" {size} pixels, {megabytes} MB; smaller ones are"
+        ) from error
 
 
 @dataclass(frozen=True)

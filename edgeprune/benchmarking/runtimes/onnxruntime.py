@@ -12,7 +12,7 @@ import numpy as np
 
 from edgeprune.benchmarking import memory
 from edgeprune.benchmarking.ort_profile import read_operators
-from edgeprune.benchmarking.runtimes.base import Job, Loaded, Profile
+from edgeprune.benchmarking.runtimes.base import Job, Loaded, Profile, room_for_images
 from edgeprune.errors import ModelError, UnavailableError, UsageError
 
 FORMAT = "onnx"
@@ -188,12 +188,17 @@ def _bound(session: Any, binding: Any, name: str, images: Any, device: str) -> C
 
 
 def _images(kind: str, job: Job, size: int) -> np.ndarray[Any, Any]:
-    """Make a batch of random images of the type that a file takes."""
+    """Make a batch of random images of the type that a file takes.
+
+    Raises:
+        UsageError: if there is no memory for so many.
+    """
     generator = np.random.default_rng(job.seed)
-    if kind == PIXELS:
-        return generator.integers(0, 256, (job.batch, size, size, 3), dtype=np.uint8)
-    images = generator.standard_normal((job.batch, 3, size, size), dtype=np.float32)
-    return images.astype(NORMALISED[kind])
+    with room_for_images(job, size):
+        if kind == PIXELS:
+            return generator.integers(0, 256, (job.batch, size, size, 3), dtype=np.uint8)
+        images = generator.standard_normal((job.batch, 3, size, size), dtype=np.float32)
+        return images.astype(NORMALISED[kind])
 
 
 def inspect(session: Any, job: Job) -> Loaded:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeprune.benchmarking import memory
-from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.benchmarking.runtimes.base import Job, Loaded, room_for_images
 from edgeprune.errors import EngineError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class EngineSession:
         """Put the images of ``job`` in place, and run once.
 
         Raises:
-            UsageError: if the engine does not take its batch size.
+            UsageError: if the engine does not take its batch size, or memory its images.
             ModelError: if it fails.
         """
         import numpy as np
@@ -36,7 +36,8 @@ class EngineSession:
         self.loaded = loaded_of(runner.record)
         size = self.loaded.img_size
         generator = np.random.default_rng(job.seed)
-        images = generator.standard_normal((job.batch, 3, size, size), dtype=np.float32)
+        with room_for_images(job, size):
+            images = generator.standard_normal((job.batch, 3, size, size), dtype=np.float32)
         try:
             runner.prepare(images)
             runner.run()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgeprune.benchmarking.runtimes.base import Job, Loaded
+from edgeprune.benchmarking.runtimes.base import Job, Loaded, room_for_images
 from edgeprune.errors import ModelError, UnavailableError
 
 FORMAT = "model"
@@ -61,6 +61,7 @@ def load(job: Job) -> TorchSession:
         ArtifactError: if the artifact is not sound.
         ModelError: if there is no such model, or it fails with this batch size.
         UnavailableError: if torch cannot use the device.
+        UsageError: if there is no memory for a batch of images.
     """
     session = prepare(job)
     try:
@@ -84,12 +85,16 @@ def prepare(job: Job) -> TorchSession:
     from edgeprune.loading import load_model
 
     model = load_model(job.source, _dense_options(job.dense))
-    shape = (job.batch, 3, model.record.img_size, model.record.img_size)
-    images = np.random.default_rng(job.seed).standard_normal(shape, dtype=np.float32)
+    size = model.record.img_size
+    generator = np.random.default_rng(job.seed)
+    with room_for_images(job, size, torch.cuda.OutOfMemoryError):
+        images = torch.from_numpy(
+            generator.standard_normal((job.batch, 3, size, size), dtype=np.float32)
+        ).to(job.device)
     module = model.module.eval().to(job.device)
     tensors = [*module.parameters(), *module.buffers()]
     loaded = Loaded(
-        img_size=model.record.img_size,
+        img_size=size,
         precision="fp32",
         macs=model.record.pruned.macs,
         params=model.record.pruned.params,
@@ -97,7 +102,7 @@ def prepare(job: Job) -> TorchSession:
         fingerprint=model.record.weights_sha256 or None,
         preprocess=dataclasses.asdict(model.preprocess),
     )
-    return TorchSession(module, torch.from_numpy(images).to(job.device), loaded)
+    return TorchSession(module, images, loaded)
 
 
 def _dense_options(fields: dict[str, Any] | None) -> Any:

@@ -16,6 +16,9 @@ from edgeprune.benchmarking.results import Measured
 from edgeprune.errors import UsageError
 from edgeprune.schema import Saturation
 
+# A clock and a loop in Python cannot tell shorter ones apart, and every request is counted.
+LEAST_PERIOD_S = 1e-6
+
 
 @dataclass(frozen=True)
 class Options:
@@ -45,6 +48,19 @@ class Options:
                 raise UsageError(f"--{name} is not for --scenario {scenario}")
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name} {value:g} is not accepted; a time above 0 is")
+        if self.period_s is not None and self.period_s < LEAST_PERIOD_S:
+            raise UsageError(
+                f"period of {1000 * self.period_s:g} ms is not accepted;"
+                f" {1000 * LEAST_PERIOD_S:g} ms and more are"
+            )
+
+    def check_period(self, max_time_s: float) -> None:
+        """Check that there is time for the period. Raises UsageError naming it."""
+        if self.period_s is not None and self.period_s > max_time_s:
+            raise UsageError(
+                f"period of {1000 * self.period_s:g} ms is not accepted; it has to fit into"
+                f" max-time, {max_time_s:g} s"
+            )
 
 
 @dataclass
