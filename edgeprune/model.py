@@ -149,8 +149,8 @@ def check_dense(name: str, options: DenseOptions) -> None:
     family = families.of(name)
     with torch.device("meta"):
         shape = _build(name, replace(options, pretrained=False, weights=None))
-    _img_size(shape, resolve_model_data_config(shape))
-    _adapt(family, shape, name)
+    config = resolve_model_data_config(shape)
+    _img_size(_adapt(family, shape, name), config)
     if options.weights is not None:
         check_weights_file(options.weights)
 
