@@ -100,22 +100,21 @@ def dense_if_asked(
 
 def given(context: typer.Context, names: tuple[str, ...]) -> list[str]:
     """Return those of the parameters that were given on the command line, as they are written."""
-    written = {param.name: param.opts[0] for param in context.command.params}
-    sources = {name: context.get_parameter_source(name) for name in names}
-    return [
-        written[name]
-        for name, source in sources.items()
-        if source is not None and source.name == "COMMANDLINE"
-    ]
+    return [str(param.opts[0]) for param in _given(context, names)]
 
 
 def written(context: typer.Context, names: tuple[str, ...]) -> list[str]:
     """Return those that were given on the command line, with their values: ``--img-size 96``."""
+    return [_written(param, context.params[param.name]) for param in _given(context, names)]
+
+
+def _given(context: typer.Context, names: tuple[str, ...]) -> list[Any]:
     params = {param.name: param for param in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in names}
     return [
-        _written(params[name], context.params[name])
-        for name in names
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+        params[name]
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
     ]
 
 

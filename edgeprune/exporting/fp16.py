@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from onnxscript import ir
 
+from edgeprune.exporting.initializers import drop_unused, store
+
 Array = npt.NDArray[np.floating]
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
@@ -66,8 +68,7 @@ def to_half(found: ir.Model, keep: Collection[str] = (), io: str = "fp32") -> No
             if node.op_type == "Attention":  # one operator from opset 23 on, with its own softmax
                 node.attributes.add(ir.AttrInt64("softmax_precision", FLOAT))
     _cast_output(graph, HALF if io == "fp16" else FLOAT)
-    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
-        del graph.initializers[name]
+    drop_unused(graph)
 
 
 def _largest(value: ir.Value, observed: Mapping[str, float]) -> float:
@@ -98,9 +99,8 @@ def _as(
         array = value.const_value.numpy().astype(wanted.numpy())
         if node.op_type == "Clip" and wanted == HALF:
             array = _without_zeros(array, value.const_value.numpy())
-        cast = ir.val(name, const_value=ir.tensor(array, name=name))
         assert node.graph is not None
-        node.graph.register_initializer(cast)
+        cast = store(node.graph, name, array)
     else:
         change = ir.node("Cast", [value], {"to": wanted}, name=f"{name}.cast")
         cast = change.outputs[0]

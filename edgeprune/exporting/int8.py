@@ -15,6 +15,7 @@ import numpy.typing as npt
 from onnxscript import ir
 
 from edgeprune.exporting.calibration import Range
+from edgeprune.exporting.initializers import drop_unused, store
 from edgeprune.exporting.layers import Product, products
 
 Array = npt.NDArray[np.float32]
@@ -82,7 +83,7 @@ def quantise_static(
             steps = (scales * scale).astype(np.float32)
             integers = np.rint(_array(bias) / steps).astype(np.int32)
             product.node.replace_input_with(2, writer.stored(str(bias.name), integers, steps))
-    _drop_unused(found)
+    drop_unused(found.graph)
 
 
 def quantise_dynamic(found: ir.Model, flavour: Flavour, keep: Collection[str] = ()) -> None:
@@ -115,7 +116,7 @@ def quantise_dynamic(found: ir.Model, flavour: Flavour, keep: Collection[str] = 
         name_of_old = old.name
         node.graph.remove(node, safe=True)
         scaled.name = name_of_old
-    _drop_unused(found)
+    drop_unused(found.graph)
 
 
 def activation_scale(found: Range, flavour: Flavour) -> tuple[float, np.integer[Any]]:
@@ -154,8 +155,7 @@ class _Writer:
 
     def constant(self, name: str, array: npt.ArrayLike) -> ir.Value:
         if name not in self._graph.initializers:
-            value = ir.val(name, const_value=ir.tensor(np.asarray(array), name=name))
-            self._graph.register_initializer(value)
+            store(self._graph, name, np.asarray(array))
         return self._graph.initializers[name]
 
     def add(
@@ -200,9 +200,3 @@ def _array(value: ir.Value) -> Array:
     assert value.const_value is not None
     array: Array = value.const_value.numpy()
     return array
-
-
-def _drop_unused(found: ir.Model) -> None:
-    stored = found.graph.initializers
-    for name in [name for name, value in stored.items() if not value.uses()]:
-        del stored[name]

@@ -13,6 +13,7 @@ import onnx
 from onnxscript import ir
 
 from edgeprune.errors import ModelError
+from edgeprune.exporting.initializers import drop_unused, store
 
 # Softmax, Unsqueeze and the reductions changed in 13; what is older is not worth having.
 OLDEST = 13
@@ -40,8 +41,7 @@ def write_in(found: ir.Model, opset: int) -> None:
     found.ir_version = next(version for since, version in IR_VERSIONS if opset >= since)
     for node in graph:
         _check(node, opset)
-    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
-        del graph.initializers[name]
+    drop_unused(graph)
 
 
 def _layer_normalization(node: ir.Node) -> list[ir.Node]:
@@ -134,10 +134,7 @@ def _integers(values: Sequence[int], node: ir.Node, name: str) -> ir.Value:
 
 def _stored(array: np.ndarray, node: ir.Node, name: str) -> ir.Value:
     assert node.graph is not None
-    whole = f"{node.name}.{name}"
-    value = ir.val(whole, const_value=ir.tensor(array, name=whole))
-    node.graph.register_initializer(value)
-    return value
+    return store(node.graph, f"{node.name}.{name}", array)
 
 
 def _constant(value: ir.Value, node: ir.Node) -> np.ndarray:

@@ -15,6 +15,7 @@ from onnxscript import ir
 
 from edgeprune.errors import UsageError
 from edgeprune.exporting import older_opsets, translations
+from edgeprune.exporting.initializers import store
 from edgeprune.exporting.narrowing import leave_out_unread
 from edgeprune.exporting.parts import write_in_parts
 from edgeprune.exporting.rows import flatten_rows
@@ -137,9 +138,7 @@ def _fold_splits(graph: ir.Graph) -> None:
         arrays = np.split(whole.const_value.numpy(), len(node.outputs), axis)
         for index, (output, array) in enumerate(zip(node.outputs, arrays, strict=True)):
             name = f"{whole.name}.{index}"
-            part = ir.val(name, const_value=ir.tensor(np.ascontiguousarray(array), name=name))
-            graph.register_initializer(part)
-            output.replace_all_uses_with(part)
+            output.replace_all_uses_with(store(graph, name, np.ascontiguousarray(array)))
         graph.remove(node, safe=True)
         if not whole.uses():
             del graph.initializers[whole.name]

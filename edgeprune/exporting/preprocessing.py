@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnxscript import ir
 
+from edgeprune.exporting.initializers import store
 from edgeprune.images import Preprocess
 
 LAYOUT = "NHWC"
@@ -25,10 +26,7 @@ def take_pixels(found: ir.Model, preprocess: Preprocess) -> None:
     wanted = images.dtype or ir.DataType.FLOAT
 
     def constant(name: str, values: tuple[float, ...]) -> ir.Value:
-        array = np.array(values, np.float32) * np.float32(255)
-        value = ir.val(name, const_value=ir.tensor(array, name=name))
-        graph.register_initializer(value)
-        return value
+        return store(graph, name, np.array(values, np.float32) * np.float32(255))
 
     numbers = ir.node("Cast", [pixels], {"to": ir.DataType.FLOAT}, name="pixels_as_numbers")
     mean, std = constant("pixel_mean", preprocess.mean), constant("pixel_std", preprocess.std)
